@@ -1,1 +1,30 @@
+//! `gb10-provision-api`: brings NVIDIA GB10 boxes online on one provisioning LAN.
+//!
+//! A request's way is a straight line: [`http`] asks which device it is ([`mac`], [`neighbours`]),
+//! then either renders ([`seed`]) or records ([`onboarding`] says how a heartbeat changes a record,
+//! [`store`] makes it last), and answers. A room imports only from rooms below it:
+//!
+//! | floor | room |
+//! |---|---|
+//! | 5 | [`cli`] |
+//! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
+//! | 3 | [`http`] |
+//! | 2 | [`neighbours`], [`seed`] over [`jinja`] and [`yaml`], [`store`] |
+//! | 1 | [`config`], [`mac`], [`onboarding`], [`stamp`], [`excerpt`] |
 
+pub mod cli;
+pub mod config;
+pub mod excerpt;
+pub mod http;
+pub mod jinja;
+pub mod journal;
+pub mod listener;
+pub mod mac;
+pub mod neighbours;
+pub mod onboarding;
+pub mod seed;
+pub mod service;
+pub mod stamp;
+pub mod store;
+pub mod systemd;
+pub mod yaml;

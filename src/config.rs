@@ -1,0 +1,108 @@
+//! The settings: from the environment, or from flags of the same names, which win.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use ipnet::IpNet;
+use tracing_subscriber::filter::Targets;
+
+use crate::neighbours::ARP_TABLE;
+use crate::seed::DEFAULT_FALLBACK_PASSWORD_HASH;
+
+/// Every setting, each with its default.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settings (flag or environment; the flag wins)")]
+pub struct Config {
+    /// Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "FOLDER",
+        default_value = "./data"
+    )]
+    pub data_path: PathBuf,
+
+    /// Addresses to listen on where systemd passes no socket, separated by commas
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8088"
+    )]
+    pub listen: Vec<SocketAddr>,
+
+    /// Networks whose devices are served, separated by commas; others are closed at accept
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        default_value = "10.88.0.0/24,127.0.0.0/8,::1/128"
+    )]
+    pub allowed_networks: Vec<IpNet>,
+
+    /// Connections at one time; further ones wait in the backlog
+    #[arg(long, env, global = true, value_name = "N", default_value = "1024")]
+    pub max_connections: NonZeroUsize,
+
+    /// Devices kept on record; a heartbeat of a further one is answered with 507
+    #[arg(long, env, global = true, value_name = "N", default_value = "4096")]
+    pub max_clients: NonZeroUsize,
+
+    /// Events kept of one device; the oldest are dropped, and counted in its record
+    #[arg(long, env, global = true, value_name = "N", default_value = "1000")]
+    pub history_limit: NonZeroUsize,
+
+    /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
+    /// and the embedded default set; without it the password is gb10-change-me. The first login
+    /// must choose another
+    #[arg(long, env, global = true, value_name = "HASH", hide_env_values = true, hide_default_value = true, default_value = DEFAULT_FALLBACK_PASSWORD_HASH)]
+    pub fallback_password_hash: PasswordHash,
+
+    /// The kernel's ARP table
+    #[arg(long, env, global = true, value_name = "FILE", default_value = ARP_TABLE)]
+    pub arp_table: PathBuf,
+
+    /// What is logged: error, warn, info, debug or trace, for all or by TARGET=LEVEL
+    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info")]
+    pub log: Targets,
+}
+
+/// A password's crypt hash. It is never shown.
+#[derive(Clone)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// The hash, for a template.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+impl FromStr for PasswordHash {
+    type Err = &'static str;
+
+    /// Takes `$id$…` in crypt(5)'s alphabet, which is safe between quotes in YAML.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"$./=,-+_".contains(&byte);
+        if text.starts_with('$') && text.matches('$').count() >= 3 && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("no crypt hash: expected $id$salt$hash, as `openssl passwd -6` prints it")
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `GET /clients` and `GET /clients/{mac}`: where every device stands.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use super::device::claimed_mac;
+use super::{ApiError, App};
+
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+/// All records, as one object keyed by MAC: the text of `clients.json`.
+pub async fn all(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let clients = app.store.clients().await?;
+    let pieces: Vec<Bytes> = clients.pieces().collect();
+    Ok((JSON, Body::new(Pieces::new(pieces))).into_response())
+}
+
+/// The record of one device.
+pub async fn one(
+    State(app): State<Arc<App>>,
+    mac: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let mac = claimed_mac(&mac?)?.ok_or(ApiError::NoSuchClient)?;
+    let record = app
+        .store
+        .clients()
+        .await?
+        .record(mac)
+        .ok_or(ApiError::NoSuchClient)?;
+    Ok((JSON, record).into_response())
+}
+
+/// A body of known length whose pieces are shared with the store instead of copied.
+struct Pieces {
+    pieces: std::vec::IntoIter<Bytes>,
+    bytes_left: u64,
+}
+
+impl Pieces {
+    fn new(pieces: Vec<Bytes>) -> Self {
+        let bytes_left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self {
+            pieces: pieces.into_iter(),
+            bytes_left,
+        }
+    }
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.pieces.next();
+        self.bytes_left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes_left)
+    }
+}

@@ -1,0 +1,146 @@
+//! The one place that turns errors into answers: `application/problem+json`, RFC 9457.
+//!
+//! An answer says what came and what was expected. Reasons that name files, templates or system
+//! calls are for the journal.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::error;
+
+use crate::mac::MacError;
+use crate::onboarding::HeartbeatError;
+use crate::store::StoreError;
+
+/// When a device shall try again after a 503. Short: the next round may take the report.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+
+/// Everything that a request can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The MAC in the path or the query is none.
+    #[error("{0}")]
+    Mac(#[from] MacError),
+    /// The path is not UTF-8 after decoding.
+    #[error("the path cannot be decoded: expected percent-encoded UTF-8")]
+    Path(#[from] PathRejection),
+    /// Nothing is served here.
+    #[error(
+        "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /clients, /healthz"
+    )]
+    NotFound,
+    /// No such onboarding file is staged.
+    #[error("no such file is staged")]
+    NoSuchFile,
+    /// The device was never heard of.
+    #[error("no device of that MAC is on record")]
+    NoSuchClient,
+    /// The path is served, but not by this method.
+    #[error("the method is not served here: see the Allow header")]
+    MethodNotAllowed,
+    /// The body of a heartbeat is wrong.
+    #[error("{0}")]
+    Heartbeat(#[from] HeartbeatError),
+    /// A heartbeat without a MAC came from an address that is not in the neighbour table.
+    #[error("mac: missing, and {0} is not in the neighbour table: expected the device's MAC")]
+    NoMac(IpAddr),
+    /// The body is over the limit, in bytes.
+    #[error("the body is too large: at most {0} bytes are read")]
+    BodyTooLarge(usize),
+    /// The body broke off.
+    #[error("the body could not be read to its end")]
+    BodyBroken,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} s", .0.as_secs())]
+    BodyTooSlow(Duration),
+    /// The state could not be read or written.
+    #[error("{}", match .0 {
+        StoreError::TooManyClients(_) => "too many devices are on record: none can be added",
+        StoreError::Busy => "the state is locked or busy: try again",
+        _ => "the state cannot be read or written at present: try again",
+    })]
+    Store(#[from] StoreError),
+    /// The answer did not begin in time.
+    #[error("the answer took too long: try again")]
+    TookTooLong,
+    /// A defect or a broken disk; the journal has the reason.
+    #[error("an internal error: the journal of the service has the reason")]
+    Internal,
+}
+
+impl ApiError {
+    /// An internal error whose reason goes to the journal.
+    pub fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
+        error!(%reason, doing, "a request failed");
+        Self::Internal
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Mac(_) | Self::Path(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Heartbeat(HeartbeatError::NotJson(_)) => StatusCode::BAD_REQUEST,
+            Self::Heartbeat(HeartbeatError::NotAnObject(_) | HeartbeatError::Field { .. })
+            | Self::NoMac(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotFound | Self::NoSuchFile | Self::NoSuchClient => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Store(StoreError::TooManyClients(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Store(_) | Self::TookTooLong => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn field(&self) -> (Option<&'static str>, &'static [&'static str]) {
+        match self {
+            Self::Heartbeat(HeartbeatError::Field { field, allowed, .. }) => (Some(field), allowed),
+            Self::NoMac(_) => (Some("mac"), &[]),
+            _ => (None, &[]),
+        }
+    }
+}
+
+/// RFC 9457, 3.1; `field` and `allowed` are extension members (3.2).
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    allowed: &'static [&'static str],
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let (field, allowed) = self.field();
+        let problem = Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            field,
+            allowed,
+        };
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let mut response = (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}

@@ -1,0 +1,167 @@
+//! `GET /cloud-init/…`: the NoCloud seed.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use tracing::{info, warn};
+
+use super::device::{Connection, Identity, MacSource, claimed_mac};
+use super::{ApiError, App};
+use crate::mac::MacAddr;
+use crate::seed::{Device, SeedFile, UNKNOWN};
+
+/// `/cloud-init/user-data`, perhaps with `?mac=`.
+pub async fn file(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    file: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let file = SeedFile::from_name(&file?).ok_or(ApiError::NotFound)?;
+    let mac = mac_in_query(query.as_deref().unwrap_or_default())?;
+    serve(&app, connection, file, mac, MacSource::Query, &headers).await
+}
+
+/// `/cloud-init/aa:bb:cc:dd:ee:ff/user-data`
+pub async fn file_of_mac(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((mac, file)) = path?;
+    let file = SeedFile::from_name(&file).ok_or(ApiError::NotFound)?;
+    serve(
+        &app,
+        connection,
+        file,
+        claimed_mac(&mac)?,
+        MacSource::Path,
+        &headers,
+    )
+    .await
+}
+
+/// `/cloud-init/?mac=aa:bb:cc:dd:ee:ffuser-data` and `/cloud-init/?mac=…&f=user-data`: cloud-init
+/// puts the file's name behind the seed URL, whatever that ends in.
+pub async fn glued_to_query(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query.unwrap_or_default();
+    let named = SeedFile::ALL
+        .into_iter()
+        .find_map(|file| Some((file, query.strip_suffix(file.name())?)));
+    let (file, query) = named.ok_or(ApiError::NotFound)?;
+    serve(
+        &app,
+        connection,
+        file,
+        mac_in_query(query)?,
+        MacSource::Query,
+        &headers,
+    )
+    .await
+}
+
+fn mac_in_query(query: &str) -> Result<Option<MacAddr>, ApiError> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    match pairs.find(|(key, value)| key == "mac" && !value.is_empty()) {
+        Some((_, value)) => Ok(claimed_mac(&value)?),
+        None => Ok(None),
+    }
+}
+
+async fn serve(
+    app: &App,
+    connection: Connection,
+    file: SeedFile,
+    claimed: Option<MacAddr>,
+    claimed_in: MacSource,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let ip = connection.ip();
+    let Identity { mac, source } = match claimed {
+        Some(mac) => Identity {
+            mac: Some(mac),
+            source: claimed_in,
+        },
+        None => Identity::of_neighbour(&app.neighbours, ip).await,
+    };
+    let device = Device {
+        mac,
+        lan: connection.local,
+        provision_url: provision_url(headers, connection.local),
+    };
+    let rendered = app
+        .templates
+        .render(file, &device)
+        .map_err(|error| ApiError::internal("rendering an embedded template", error))?;
+
+    let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
+    if source == MacSource::Unknown {
+        warn!(gb10.mac = mac, gb10.ip = %ip, "a device without a known MAC: no ?mac=, and not in the neighbour table");
+    }
+    if let Some(fault) = &rendered.fault {
+        warn!(
+            gb10.mac = mac,
+            gb10.ip = %ip,
+            gb10.template = fault.file,
+            line = fault.line,
+            reason = fault.reason,
+            "a staged template failed: {} is served instead",
+            rendered.origin.name()
+        );
+    }
+    info!(
+        gb10.mac = mac,
+        gb10.ip = %ip,
+        mac_source = source.name(),
+        file = file.name(),
+        gb10.template = rendered.origin.name(),
+        bytes = rendered.text.len(),
+        "seed served"
+    );
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        rendered.text,
+    )
+        .into_response())
+}
+
+/// Where the device reached us: by the Host header if that is a plain authority, since the device
+/// knows the name or port that led it here; else by the socket's own address.
+fn provision_url(headers: &HeaderMap, local: SocketAddr) -> String {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    match (host, hosts.next()) {
+        (Some(host), None) if is_plain_authority(host) => format!("http://{host}"),
+        _ => format!("http://{local}"),
+    }
+}
+
+/// Whether this is a host and perhaps a port. RFC 3986 allows more characters, some of which mean
+/// something to YAML or a shell; no host on a LAN needs them.
+fn is_plain_authority(host: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    let port_is_valid = |authority: &Authority| match host.strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(port) => port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok()),
+        None => false,
+    };
+    host.bytes().all(plain)
+        && Authority::from_str(host)
+            .is_ok_and(|authority| !authority.host().is_empty() && port_is_valid(&authority))
+}

@@ -1,0 +1,46 @@
+//! Structured logging: to the journal where stderr is the journal, else as lines on stderr.
+//!
+//! A field named `gb10.mac` becomes `GB10_MAC` in the journal, and so on.
+
+use std::io::IsTerminal;
+
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// Starts logging what `filter` lets through.
+pub fn init(filter: &Targets) {
+    let journald = stderr_is_the_journal()
+        .then(tracing_journald::layer)
+        .and_then(Result::ok);
+    let journald = journald.map(|layer| {
+        layer
+            .with_field_prefix(None)
+            .with_priority_mappings(PriorityMappings {
+                info: Priority::Informational,
+                debug: Priority::Debug,
+                ..PriorityMappings::new()
+            })
+    });
+    let lines = journald.is_none().then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+    });
+    tracing_subscriber::registry()
+        .with(journald)
+        .with(lines)
+        .with(filter.clone())
+        .init();
+}
+
+/// Whether stderr is the stream that systemd connected to the journal: `JOURNAL_STREAM` has its
+/// device and inode, systemd.exec(5).
+fn stderr_is_the_journal() -> bool {
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else {
+        return false;
+    };
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}

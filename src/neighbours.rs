@@ -1,0 +1,181 @@
+//! IP address to MAC: the kernel's neighbour table.
+//!
+//! First `/proc/self/net/arp`, which costs one read. Where that cannot be read or has no complete
+//! entry, `ip neigh show`, which costs a process and is bounded in time and number.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::mac::MacAddr;
+
+/// The ARP table of the process's own network namespace, proc(5). `/proc/net/arp` is the same
+/// file, but hidden by systemd's `ProcSubset=pid`.
+pub const ARP_TABLE: &str = "/proc/self/net/arp";
+
+/// Longest that `ip neigh` may take, the wait for a free slot included.
+const IP_NEIGH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// `ip` processes at one time: a boot storm must not fork without end.
+const IP_NEIGH_AT_ONCE: usize = 4;
+
+/// Most that is read of the answer of `ip`. One neighbour is some 100 bytes.
+const IP_NEIGH_BYTES: u64 = 64 * 1024;
+
+/// Entry flag of a completed ARP entry, `ATF_COM` of `<net/if_arp.h>`.
+const ATF_COM: u32 = 0x2;
+
+/// Which table knew the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// `/proc/self/net/arp`
+    Arp,
+    /// `ip neigh show`
+    IpNeigh,
+}
+
+/// The way to the kernel's neighbour table.
+pub struct Neighbours {
+    arp_table: PathBuf,
+    slots: Semaphore,
+}
+
+impl Neighbours {
+    /// Reads the ARP table at `arp_table`, normally [`ARP_TABLE`].
+    pub fn new(arp_table: PathBuf) -> Self {
+        Self {
+            arp_table,
+            slots: Semaphore::new(IP_NEIGH_AT_ONCE),
+        }
+    }
+
+    /// The MAC of the neighbour `ip`, and which table knew it.
+    pub async fn find(&self, ip: IpAddr) -> Option<(MacAddr, Table)> {
+        let ip = ip.to_canonical();
+        if ip.is_loopback() {
+            return None;
+        }
+        if let Some(mac) = self.in_arp_table(ip) {
+            return Some((mac, Table::Arp));
+        }
+        match timeout(IP_NEIGH_PATIENCE, self.ask_ip(ip)).await {
+            Ok(Ok(mac)) => mac.map(|mac| (mac, Table::IpNeigh)),
+            Ok(Err(reason)) => {
+                warn!(gb10.ip = %ip, %reason, "ip neigh show did not answer");
+                None
+            }
+            Err(_) => {
+                let reason = format!("over {} s", IP_NEIGH_PATIENCE.as_secs());
+                warn!(gb10.ip = %ip, reason, "ip neigh show did not answer");
+                None
+            }
+        }
+    }
+
+    /// The MAC of `ip` in the ARP table alone, without a process. An unreadable table is empty.
+    pub fn in_arp_table(&self, ip: IpAddr) -> Option<MacAddr> {
+        let IpAddr::V4(ip) = ip.to_canonical() else {
+            return None;
+        };
+        if ip.is_loopback() {
+            return None;
+        }
+        match self.read_arp_table() {
+            Ok(text) => complete_entries(&text)
+                .find(|(entry, _)| *entry == ip)
+                .map(|(_, mac)| mac),
+            Err(reason) => {
+                debug!(%reason, "the ARP table is not readable");
+                None
+            }
+        }
+    }
+
+    fn read_arp_table(&self) -> rustix::io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&self.arp_table, flags, Mode::empty())?;
+        let mut table = Vec::with_capacity(4096);
+        loop {
+            table.reserve(4096);
+            let room = rustix::buffer::spare_capacity(&mut table);
+            match rustix::io::read(&file, room) {
+                Ok(0) => return Ok(String::from_utf8_lossy(&table).into_owned()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ask_ip(&self, ip: IpAddr) -> Result<Option<MacAddr>, String> {
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut child = Command::new("ip")
+            .args(["-json", "neigh", "show", "to", &ip.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("ip could not be started: {error}"))?;
+        let mut answer = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            let read = stdout.take(IP_NEIGH_BYTES).read_to_end(&mut answer).await;
+            read.map_err(|error| error.to_string())?;
+        }
+        let status = child.wait().await.map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err(format!("ip ended with {status}"));
+        }
+        parse_ip_neigh(&answer, ip)
+            .map_err(|error| format!("its answer is not understood: {error}"))
+    }
+}
+
+/// The complete entries of an ARP table as proc(5) has it: a heading, then a line each with
+/// IP address, hardware type, flags, hardware address, mask and device.
+pub fn complete_entries(table: &str) -> impl Iterator<Item = (Ipv4Addr, MacAddr)> + '_ {
+    table.lines().skip(1).filter_map(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let ip = columns.next()?.parse().ok()?;
+        let flags = columns.nth(1)?.strip_prefix("0x")?;
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let mac = columns.next()?.parse().ok()?;
+        (flags & ATF_COM != 0).then_some((ip, mac))
+    })
+}
+
+/// One entry of `ip -json neigh show`, as far as it matters here.
+#[derive(Deserialize)]
+struct IpNeighbour {
+    dst: Option<IpAddr>,
+    lladdr: Option<String>,
+    #[serde(default)]
+    state: Vec<String>,
+}
+
+/// The MAC of `ip` in an answer of `ip -json neigh show`. Entries that are FAILED or INCOMPLETE
+/// hold no answer, or an old one.
+pub fn parse_ip_neigh(answer: &[u8], ip: IpAddr) -> Result<Option<MacAddr>, serde_json::Error> {
+    // Without any entry, some versions print nothing at all.
+    if answer.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let neighbours: Vec<IpNeighbour> = serde_json::from_slice(answer)?;
+    let unresolved = |state: &String| matches!(state.as_str(), "FAILED" | "INCOMPLETE");
+    Ok(neighbours
+        .iter()
+        .filter(|neighbour| neighbour.dst == Some(ip) && !neighbour.state.iter().any(unresolved))
+        .find_map(|neighbour| neighbour.lladdr.as_deref()?.parse().ok()))
+}

@@ -1,0 +1,53 @@
+//! Has this file changed since it was read?
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Stat;
+
+/// Kernels stamp files with the time of their last tick (at most 10 ms ago), so two changes within
+/// one tick look alike. A file that changed less than this before it was read may change again
+/// unseen, and is not trusted yet.
+const SETTLING_TIME: Duration = Duration::from_millis(50);
+
+/// What tells one state of a file from another: device, inode, size, and the times of the last
+/// change of data and of inode, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: i128,
+    changed: i128,
+}
+
+impl FileStamp {
+    /// The stamp of the file at `path`, or none where there is no such file.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        match rustix::fs::stat(path) {
+            Ok(stat) => Ok(Some(Self::of(&stat))),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The stamp in the answer of a `stat` call.
+    pub fn of(stat: &Stat) -> Self {
+        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
+        }
+    }
+
+    /// Whether the file's last change lies far enough before `read_at` for a later one to show.
+    pub fn is_settled(&self, read_at: SystemTime) -> bool {
+        let read_at = read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let trusted_until = read_at.saturating_sub(SETTLING_TIME).as_nanos() as i128;
+        self.changed.max(self.modified) < trusted_until
+    }
+}
