@@ -6,7 +6,11 @@ use std::io::IsTerminal;
 
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
+
+/// The field that the journal knows as `MESSAGE_ID`.
+const MESSAGE_ID: &str = "message_id";
 
 /// Starts logging what `filter` lets through.
 pub fn init(filter: &Targets) {
@@ -25,6 +29,12 @@ pub fn init(filter: &Targets) {
     let lines = journald.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
+            // A message id is for the journal's catalog, not for a reader of lines.
+            .fmt_fields(debug_fn(|line, field, value| match field.name() {
+                "message" => write!(line, "{value:?}"),
+                MESSAGE_ID => Ok(()),
+                name => write!(line, " {name}={value:?}"),
+            }))
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
     });

@@ -10,7 +10,7 @@
 //! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
 //! | 3 | [`http`] |
 //! | 2 | [`neighbours`], [`seed`] over [`jinja`] and [`yaml`], [`store`] |
-//! | 1 | [`config`], [`mac`], [`onboarding`], [`stamp`], [`excerpt`] |
+//! | 1 | [`config`], [`mac`], [`onboarding`], [`stamp`], [`message_id`], [`excerpt`] |
 
 pub mod cli;
 pub mod config;
@@ -20,6 +20,7 @@ pub mod jinja;
 pub mod journal;
 pub mod listener;
 pub mod mac;
+pub mod message_id;
 pub mod neighbours;
 pub mod onboarding;
 pub mod seed;

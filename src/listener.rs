@@ -20,6 +20,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::http::{App, Connection, fold_slashes};
+use crate::message_id;
 
 /// Longest that a client may take to send a request's head, and that a connection may stay idle.
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
@@ -201,7 +202,7 @@ async fn accept(
     let peer = canonical(peer);
     if !gate.admits(peer) {
         let refused = app.peers_refused.fetch_add(1, Ordering::Relaxed) + 1;
-        warn!(gb10.ip = %peer.ip(), refused, "a peer outside the allowed networks was refused");
+        warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %peer.ip(), refused, "a peer outside the allowed networks was refused");
         return None;
     }
     let local = canonical(stream.local_addr().ok()?);

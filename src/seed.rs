@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::jinja;
 use crate::mac::MacAddr;
+use crate::message_id;
 use crate::onboarding::default_hostname;
 use crate::stamp::FileStamp;
 use crate::yaml;
@@ -451,7 +452,9 @@ impl Staged {
         let count = self.sources.iter().filter(|source| staged(source)).count();
         info!(folder = %folder.display(), staged = count, "templates loaded");
         for fault in self.faults() {
-            warn!(gb10.template = %fault.file, line = fault.line, reason = fault.reason, "a staged template has a fault");
+            warn!(
+                message_id = message_id::TEMPLATE_BROKEN,
+                gb10.template = %fault.file, line = fault.line, reason = fault.reason, "a staged template has a fault");
         }
     }
 

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use crate::mac::MacAddr;
+use crate::message_id;
 use crate::onboarding::{ClientRecord, Phase, Report, Stage};
 use crate::stamp::FileStamp;
 
@@ -289,7 +290,7 @@ impl Store {
             round_began: Mutex::default(),
         });
         if let Err(reason) = state.prepare() {
-            error!(%reason, "the state cannot be used yet: heartbeats are refused until it can");
+            error!(message_id = message_id::STATE_NOT_WRITABLE, %reason, "the state cannot be used yet: heartbeats are refused until it can");
         }
         let (queue, messages) = mpsc::channel();
         let commits = Arc::clone(&state);
@@ -450,6 +451,7 @@ impl State {
             Err(StoreError::Corrupt(reason)) => {
                 let aside = self.move_aside()?;
                 error!(
+                    message_id = message_id::STATE_CORRUPT,
                     %reason,
                     file = %aside.display(),
                     "clients.json is corrupt: it was moved aside, and the records begin anew"
@@ -542,7 +544,12 @@ impl State {
                 }
             }
             Err(reason) => {
-                error!(%reason, heartbeats = jobs.len(), "the state was not written");
+                error!(
+                    message_id = message_id::STATE_NOT_WRITABLE,
+                    %reason,
+                    heartbeats = jobs.len(),
+                    "the state was not written"
+                );
                 for job in jobs {
                     let _ = job.answer.send(Err(reason.clone()));
                 }

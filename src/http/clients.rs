@@ -11,15 +11,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tracing::warn;
 
 use super::device::claimed_mac;
 use super::{ApiError, App};
+use crate::store::{Clients, StoreError};
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 /// All records, as one object keyed by MAC: the text of `clients.json`.
 pub async fn all(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let clients = app.store.clients().await?;
+    let clients = current(&app).await?;
     let pieces: Vec<Bytes> = clients.pieces().collect();
     Ok((JSON, Body::new(Pieces::new(pieces))).into_response())
 }
@@ -30,13 +32,16 @@ pub async fn one(
     mac: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let mac = claimed_mac(&mac?)?.ok_or(ApiError::NoSuchClient)?;
-    let record = app
-        .store
-        .clients()
+    let record = current(&app)
         .await?
         .record(mac)
         .ok_or(ApiError::NoSuchClient)?;
     Ok((JSON, record).into_response())
+}
+
+async fn current(app: &App) -> Result<Arc<Clients>, StoreError> {
+    let clients = app.store.clients().await;
+    clients.inspect_err(|reason| warn!(%reason, "the state cannot be read"))
 }
 
 /// A body of known length whose pieces are shared with the store instead of copied.

@@ -19,6 +19,10 @@ use crate::store::StoreError;
 /// When a device shall try again after a 503. Short: the next round may take the report.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
+/// Rides along with an answer, for the one place that logs refused requests.
+#[derive(Clone)]
+pub struct Refusal(pub String);
+
 /// Everything that a request can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -95,6 +99,15 @@ impl ApiError {
         }
     }
 
+    /// What the journal shall say of the answer; nothing where the error was logged as it arose,
+    /// with more to say.
+    fn reason_to_log(&self) -> Option<Refusal> {
+        match self {
+            Self::Store(_) | Self::Internal | Self::NoSuchFile => None,
+            error => Some(Refusal(error.to_string())),
+        }
+    }
+
     fn field(&self) -> (Option<&'static str>, &'static [&'static str]) {
         match self {
             Self::Heartbeat(HeartbeatError::Field { field, allowed, .. }) => (Some(field), allowed),
@@ -136,6 +149,9 @@ impl IntoResponse for ApiError {
             body,
         )
             .into_response();
+        if let Some(reason) = self.reason_to_log() {
+            response.extensions_mut().insert(reason);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response
                 .headers_mut()

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tracing::warn;
 
 use super::App;
+use crate::message_id;
 
 /// The answer: 200 with `"status": "ok"` or `"degraded"` (a staged template has a fault, so the
 /// fallback is served), 503 with `"failing"` (heartbeats cannot be recorded).
@@ -27,7 +28,7 @@ pub struct Health {
 pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let writable = tokio::task::block_in_place(|| app.store.probe());
     if let Err(reason) = &writable {
-        warn!(%reason, "the state is not writable");
+        warn!(message_id = message_id::STATE_NOT_WRITABLE, %reason, "the state is not writable");
     }
     let template_renders = app.templates.faults().is_empty();
     let (code, status) = match (&writable, template_renders) {

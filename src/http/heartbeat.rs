@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::device::{Connection, Identity, MacSource};
 use super::{ApiError, App};
+use crate::message_id;
 use crate::onboarding::{Heartbeat, Phase, Report, Stage};
 
 /// Largest body of a heartbeat, in bytes.
@@ -67,24 +68,41 @@ pub async fn receive(
         arp_mac,
     };
     let recorded = app.store.record(report).await.inspect_err(|reason| {
-        warn!(gb10.mac = %mac, gb10.ip = %ip, gb10.stage = %stage, gb10.phase = %phase, %reason, "heartbeat refused");
+        warn!(
+            gb10.mac = %mac,
+            gb10.ip = %ip,
+            gb10.stage = %stage,
+            gb10.phase = %phase,
+            %reason,
+            "heartbeat refused: the device may try again"
+        );
     })?;
 
     if let Some(arp_mac) = arp_mac {
-        warn!(gb10.mac = %mac, gb10.ip = %ip, arp_mac = %arp_mac, "a device claims another MAC than its ARP entry has");
+        warn!(message_id = message_id::MAC_DIFFERS, gb10.mac = %mac, gb10.ip = %ip, arp_mac = %arp_mac, "a device claims another MAC than its ARP entry has");
     }
     if recorded.first_seen {
-        info!(gb10.mac = %mac, gb10.ip = %ip, "a device is first seen");
+        info!(message_id = message_id::DEVICE_FIRST_SEEN, gb10.mac = %mac, gb10.ip = %ip, "a device is first seen");
     }
     let source = identity.source.name();
     macro_rules! log {
-        ($level:ident, $message:literal) => {
-            $level!(gb10.mac = %mac, gb10.ip = %ip, mac_source = source, gb10.stage = %stage, gb10.phase = %phase, $message)
+        ($level:ident, $($message:tt)+) => {
+            $level!(
+                gb10.mac = %mac,
+                gb10.ip = %ip,
+                mac_source = source,
+                gb10.stage = %stage,
+                gb10.phase = %phase,
+                gb10.status = 200,
+                $($message)+
+            )
         };
     }
     match (stage, phase) {
-        (_, Phase::Fail) => log!(warn, "a stage failed"),
-        (Stage::Ready, Phase::Done) => log!(info, "a device is ready"),
+        (_, Phase::Fail) => log!(warn, message_id = message_id::STAGE_FAILED, "stage failed"),
+        (Stage::Ready, Phase::Done) => {
+            log!(info, message_id = message_id::DEVICE_READY, "device ready");
+        }
         _ => log!(info, "heartbeat"),
     }
     Ok((

@@ -13,17 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use tracing::info;
 
 pub use device::Connection;
-use error::ApiError;
+use error::{ApiError, Refusal};
 
+use crate::excerpt::excerpt;
 use crate::neighbours::Neighbours;
 use crate::seed::Templates;
 use crate::store::Store;
@@ -60,13 +62,25 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/healthz", get(health::check))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn(within_patience))
+        .layer(from_fn(oversee))
         .with_state(app)
 }
 
-async fn within_patience(request: Request, next: Next) -> Result<Response, ApiError> {
+/// Bounds a request in time, and logs it if it is refused.
+async fn oversee(
+    Extension(connection): Extension<Connection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let answer = tokio::time::timeout(REQUEST_PATIENCE, next.run(request)).await;
-    answer.map_err(|_| ApiError::TookTooLong)
+    let answer = answer.unwrap_or_else(|_| ApiError::TookTooLong.into_response());
+    if let Some(Refusal(reason)) = answer.extensions().get() {
+        let (ip, status) = (connection.ip(), answer.status().as_u16());
+        let path = excerpt(uri.path());
+        info!(gb10.ip = %ip, gb10.status = status, %method, path, reason, "request refused");
+    }
+    answer
 }
 
 /// Makes `//` in a path one `/`, as file servers do: seed URLs are glued together by boot loaders,

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::device::{Connection, Identity, MacSource, claimed_mac};
 use super::{ApiError, App};
 use crate::mac::MacAddr;
+use crate::message_id;
 use crate::seed::{Device, SeedFile, UNKNOWN};
 
 /// `/cloud-init/user-data`, perhaps with `?mac=`.
@@ -114,6 +115,7 @@ async fn serve(
     }
     if let Some(fault) = &rendered.fault {
         warn!(
+            message_id = message_id::TEMPLATE_BROKEN,
             gb10.mac = mac,
             gb10.ip = %ip,
             gb10.template = fault.file,
@@ -129,6 +131,7 @@ async fn serve(
         mac_source = source.name(),
         file = file.name(),
         gb10.template = rendered.origin.name(),
+        gb10.status = 200,
         bytes = rendered.text.len(),
         "seed served"
     );

@@ -1,0 +1,21 @@
+//! The ids of the events that an operator may have to act on.
+//!
+//! Each belongs to one event for good. `systemd/gb10-provision-api.catalog` has the same ids, with
+//! what commonly stands behind each event and what to do: `journalctl -x` shows it.
+
+/// A device sent its first heartbeat.
+pub const DEVICE_FIRST_SEEN: &str = "90d16f5450064c3e87ef4b6e2ebec6f7";
+/// A device reported that a stage failed.
+pub const STAGE_FAILED: &str = "a9d0145054084a9d9fea8f110b66cb26";
+/// A device reported that it is ready.
+pub const DEVICE_READY: &str = "d6b1fc29e5294e96bfb1f2ec26de92cd";
+/// A staged template is missing or has a fault, so that something else is served.
+pub const TEMPLATE_BROKEN: &str = "dabbb1202b0c4ccca85df6a91dbe107c";
+/// `clients.json` was unreadable and was moved aside.
+pub const STATE_CORRUPT: &str = "e39a94d5ba614a39b5dbab110863e85a";
+/// The state cannot be written.
+pub const STATE_NOT_WRITABLE: &str = "a427c7ca16454202a2a9897a3517a9c6";
+/// A peer outside the allowed networks connected.
+pub const PEER_REFUSED: &str = "38929a7ae4df45cf8b75e48021295cd9";
+/// A device claims another MAC than its ARP entry has.
+pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
