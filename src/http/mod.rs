@@ -78,7 +78,7 @@ async fn oversee(
     if let Some(Refusal(reason)) = answer.extensions().get() {
         let (ip, status) = (connection.ip(), answer.status().as_u16());
         let path = excerpt(uri.path());
-        info!(gb10.ip = %ip, gb10.status = status, %method, path, reason, "request refused");
+        info!(gb10.ip = %ip, gb10.status = status, %method, %path, reason, "request refused");
     }
     answer
 }
