@@ -26,8 +26,9 @@ use crate::message_id;
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long sent data may stay unacknowledged: a box that lost its power in a download must not
-/// keep its place for the quarter of an hour that TCP would wait.
-const DEAD_PEER_PATIENCE_MS: u32 = 60_000;
+/// keep its place for the quarter of an hour that TCP would wait. A box that takes nothing for so
+/// long, because its disk stalls, has to resume.
+const DEAD_PEER_PATIENCE_MS: u32 = 120_000;
 
 /// Largest request head, in bytes; also what a silent connection may cost.
 const HEAD_BYTES: usize = 16 * 1024;

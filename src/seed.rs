@@ -409,24 +409,39 @@ impl Staged {
             sources: [const { Source::NotStaged }; 4],
             watched,
         };
-        if !folder.is_dir() {
-            return staged;
+        let user_data = SeedFile::UserData;
+        match FileStamp::at(folder) {
+            Ok(Some(_)) => {}
+            Ok(None) => return staged,
+            Err(error) => {
+                let reason = format!("its folder cannot be read: {error}");
+                let fault = Fault::new(user_data.template(), reason);
+                staged.sources[user_data as usize] = Source::Faulty(fault);
+                return staged;
+            }
         }
         let sample = Device::sample(MacAddr::from_octets(SAMPLE_MAC).ok());
         for file in SeedFile::ALL {
             let path = folder.join(file.template());
             watch(&staged.watched, &path);
-            let is_there = path.exists();
-            staged.sources[file as usize] = match is_there {
-                true => match staged.try_out(file, sample.context(fallback_password_hash)) {
-                    Ok(()) => Source::Staged,
-                    Err(fault) => Source::Faulty(fault),
-                },
-                false if file == SeedFile::UserData => Source::Faulty(Fault::new(
+            let outcome = match FileStamp::at(&path) {
+                Ok(Some(_)) => staged
+                    .try_out(file, sample.context(fallback_password_hash))
+                    .map(|()| true),
+                Ok(None) if file == user_data => Err(Fault::new(
                     file.template(),
                     "missing, although the folder of staged templates is there",
                 )),
-                false => Source::NotStaged,
+                Ok(None) => Ok(false),
+                Err(error) => Err(Fault::new(
+                    file.template(),
+                    format!("cannot be read: {error}"),
+                )),
+            };
+            staged.sources[file as usize] = match outcome {
+                Ok(true) => Source::Staged,
+                Ok(false) => Source::NotStaged,
+                Err(fault) => Source::Faulty(fault),
             };
         }
         staged
