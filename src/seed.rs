@@ -522,7 +522,8 @@ fn read_template(folder: &Path, name: &str, watched: &Watched) -> Result<Option<
     let path = folder.join(name);
     watch(watched, &path);
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
+        // As Python reads a text file.
+        Ok(text) => Ok(Some(text.replace("\r\n", "\n").replace('\r', "\n"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             let detail = format!("{name} cannot be read: {error}");
