@@ -1,0 +1,408 @@
+# shellcheck shell=bash disable=SC2119,SC2120 # optional arguments
+# What the host tests share: a LAN of network namespaces, containers that boot a
+# real systemd in them, and checks. A test sources this, defines `setup` and one
+# function per check, and ends with `run_checks FUNCTION…`.
+#
+# Namespaces and their addresses; the host under test runs in `host`:
+#
+#     dev1, dev2, dev3   10.88.0.11-13 --- switch --- 10.88.0.1  host
+#     wan                                203.0.113.2 --- 203.0.113.1
+#
+# All of them are made by the test and gone when it ends, and so is every
+# process that it started. Nothing leaves them.
+
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034 # used by tests
+source_tree=$(cd "$here/../.." && pwd)
+topic=$(basename "$0")
+
+url=http://10.88.0.1:8088
+wan_ip=203.0.113.2
+# shellcheck disable=SC2034 # used by tests
+state=/var/lib/gb10-provision-api/state
+
+# --- checks -----------------------------------------------------------------
+
+# Says why a check failed, and ends it.
+fail() {
+    echo "$*"
+    exit 1
+}
+
+# Ends a check, or all of a test when called before, as one that cannot run here.
+skip() {
+    echo "$*"
+    exit 77
+}
+
+# same WHAT EXPECTED ACTUAL
+same() {
+    [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+# contains WHAT PART TEXT
+contains() {
+    [[ $3 == *"$2"* ]] || fail "$1: no '$2' in '$3'"
+}
+
+# figure TEXT: a line that is printed beside the check, whatever comes of it.
+figure() {
+    echo "# $*"
+}
+
+# wait_for SECONDS WHAT COMMAND…: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < end)) || fail "waited in vain for: $what"
+        sleep 0.05
+    done
+}
+
+# run_checks FUNCTION…: prints ok, FAIL or SKIP for each, by the name
+# TOPIC/FUNCTION, and exits with 1 if one failed. None runs without `setup`.
+run_checks() {
+    local check name verdict="" why failed=0
+    why=$(obstacle)
+    if [[ -n $why ]]; then
+        verdict=SKIP
+    else
+        work=$(mktemp --directory)
+        log=$work/log
+        trap tear_down EXIT
+        ((EUID)) || mount -t tmpfs -o mode=0755 gb10-tests "$work"
+        attempt setup
+        if [[ $verdict == ok ]]; then verdict=""; else why="setup: $why"; fi
+    fi
+    for check in "$@"; do
+        name=$topic/${check//_/-}
+        if [[ -n $verdict ]]; then
+            echo "$verdict $name $why"
+        else
+            attempt "$check"
+            echo "$verdict $name${why:+ $why}"
+            sed -n 's/^# /    /p' "$log"
+            verdict=""
+        fi
+    done
+    exit "$failed"
+}
+
+# attempt FUNCTION: runs it, in a subshell, up to the first command that fails.
+# What it shall leave behind must be a file in $work or in a namespace. Sets
+# `verdict` and `why`, and prints the whole log of a failure on stderr.
+attempt() {
+    local code attempted=$1
+    set +e
+    (
+        set -eE
+        trap - EXIT
+        trap 'failed_line "$LINENO"' ERR
+        "$1"
+    ) </dev/null >"$log" 2>&1
+    code=$?
+    set -e
+    case $code in
+        0) verdict=ok why="" ;;
+        77) verdict=SKIP why=$(tail -n 1 "$log") ;;
+        *)
+            verdict=FAIL why=$(tail -n 1 "$log") failed=1
+            sed 's/^/    /' "$log" >&2
+            ;;
+    esac
+}
+
+# failed_line LINE: tells which line of what is attempted failed, for whatever
+# was called there.
+failed_line() {
+    local line=$1 depth
+    for depth in "${!FUNCNAME[@]}"; do
+        [[ ${FUNCNAME[depth]} != "$attempted" ]] || ((depth < 2)) || line=${BASH_LINENO[depth - 1]}
+    done
+    echo "failed: $(sed -n "${line}s/^ *//p" "$0")" >&2
+}
+
+# What keeps the tests from running here, if anything.
+obstacle() {
+    local command commands=(cargo curl dh groff lintian python3)
+    [[ ${needs_root-yes} == no ]] || commands+=(ip mmdebstrap nsenter systemd-nspawn)
+    [[ ${needs_root-yes} == no ]] || ((EUID == 0)) || { echo "needs root"; return; }
+    for command in "${commands[@]}"; do
+        type -P "$command" >/dev/null || { echo "needs $command: see tests/host/prerequisites"; return; }
+    done
+    [[ ${needs_root-yes} == no ]] || unshare --mount --net true 2>/dev/null || echo "needs the right to make namespaces"
+}
+
+# --- network ----------------------------------------------------------------
+
+# A network namespace of this name, for this test alone.
+space() {
+    echo "gb10-$$-$1"
+}
+
+# on NAME COMMAND…: runs the command in a namespace.
+on() {
+    local space
+    space=$(space "$1")
+    shift
+    ip netns exec "$space" "$@"
+}
+
+# start NAME COMMAND…: the same, in the background; its process is `$!`.
+start() {
+    local space
+    space=$(space "$1")
+    shift
+    ip netns exec "$space" "$@" &
+}
+
+add_space() {
+    ip netns add "$(space "$1")"
+    ip -n "$(space "$1")" link set lo up
+}
+
+# cable A INTERFACE-OF-A B INTERFACE-OF-B
+cable() {
+    ip -n "$(space "$1")" link add "$2" type veth peer name "$4" netns "$(space "$3")"
+    ip -n "$(space "$1")" link set "$2" up
+    ip -n "$(space "$3")" link set "$4" up
+}
+
+mac_of() {
+    echo "02:10:88:00:00:1$1"
+}
+
+# The LAN as drawn above. The host's own LAN address is left to the test.
+lan_without_host_address() {
+    local n
+    for n in switch host dev1 dev2 dev3 wan; do add_space "$n"; done
+    ip -n "$(space switch)" link add lan type bridge
+    ip -n "$(space switch)" link set lan up
+    cable switch port0 host lan0
+    ip -n "$(space switch)" link set port0 master lan
+    for n in 1 2 3; do
+        cable switch "port$n" "dev$n" eth0
+        ip -n "$(space switch)" link set "port$n" master lan
+        ip -n "$(space "dev$n")" link set eth0 address "$(mac_of "$n")"
+        ip -n "$(space "dev$n")" address add "10.88.0.1$n/24" dev eth0
+    done
+    cable host wan0 wan eth0
+    ip -n "$(space host)" address add 203.0.113.1/24 dev wan0
+    ip -n "$(space wan)" address add "$wan_ip/24" dev eth0
+    # Linux takes packets for the LAN address from here, too.
+    ip -n "$(space wan)" route add 10.88.0.0/24 via 203.0.113.1
+}
+
+host_address() {
+    ip -n "$(space host)" address add 10.88.0.1/24 dev lan0
+}
+
+lan() {
+    lan_without_host_address
+    host_address
+}
+
+# --- containers -------------------------------------------------------------
+
+# The processes of a container are in files, as checks run in subshells:
+# $work/NAME/nspawn and, the first process inside, $work/NAME/leader.
+
+# container NAME KIND: a root file system, of its own, on top of a cached one.
+container() {
+    local lower
+    lower=$("$here/root" "$2") || fail "no root file system"
+    mkdir -p "$work/$1"/{changes,scratch,root}
+    mount -t overlay -o "lowerdir=$lower,upperdir=$work/$1/changes,workdir=$work/$1/scratch" overlay "$work/$1/root"
+}
+
+# boot NAME SPACE [OPTION…] [-- ARGUMENT…]: boots a container's systemd in a
+# namespace, and waits until it is up. ARGUMENTs are its kernel command line.
+boot() {
+    local name=$1 space options=()
+    space=$(space "$2")
+    shift 2
+    while (($#)) && [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    systemd-nspawn --quiet --directory="$work/$name/root" --register=no --keep-unit \
+        --network-namespace-path="/run/netns/$space" --console=pipe \
+        "${options[@]}" --boot "${@:2}" </dev/null >>"$work/$name/console" 2>&1 &
+    echo $! >"$work/$name/nspawn"
+    wait_for 20 "the first process of container $name" find_leader "$name"
+    wait_for 60 "container $name to be up" is_up "$name"
+}
+
+# With the kernel's packet filter for units in force (IPAddressAllow= and so on).
+boot_with_filter() {
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 boot "$1" "$2" --system-call-filter=bpf \
+        --capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON
+}
+
+# find_leader NAME: the child of nspawn that is the first process inside; for a
+# moment there is another.
+find_leader() {
+    local pid child
+    pid=$(<"$work/$1/nspawn")
+    for child in $(<"/proc/$pid/task/$pid/children"); do
+        if grep --quiet --perl-regexp '^NSpid:.*\t1$' "/proc/$child/status"; then
+            echo "$child" >"$work/$1/leader"
+            return 0
+        fi
+    done
+    return 1
+}
+
+is_up() {
+    local how
+    how=$(in_container "$1" systemctl is-system-running || true)
+    [[ $how == running || $how == degraded ]]
+}
+
+# in_container NAME COMMAND…
+in_container() {
+    local pid
+    pid=$(<"$work/$1/leader")
+    shift
+    nsenter --target "$pid" --mount --uts --ipc --net --pid --cgroup \
+        env --chdir=/ --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 SYSTEMD_PAGER= "$@"
+}
+
+# halt NAME: an orderly shutdown, which takes a second or so; then it is cut.
+halt() {
+    local pid leader end=$((SECONDS + 15))
+    [[ -e $work/$1/leader ]] || return 0
+    pid=$(<"$work/$1/nspawn") leader=$(<"$work/$1/leader")
+    kill -s RTMIN+4 "$leader" 2>/dev/null || true
+    while is_running "$pid" && ((SECONDS < end)); do sleep 0.05; done
+    if is_running "$pid"; then kill -KILL "$leader" "$pid" || true; fi
+    rm "$work/$1"/{nspawn,leader}
+}
+
+# is_running PID: an ended child that nobody waited for is not.
+is_running() {
+    [[ $(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) == [!ZX] ]]
+}
+
+# --- the host under test ----------------------------------------------------
+
+# in_host COMMAND…
+in_host() {
+    in_container host "$@"
+}
+
+# host_with_package: a LAN, and a host on it that has the package and runs.
+host_with_package() {
+    lan
+    container host host
+    boot_with_filter host host
+    install_package
+}
+
+# The package of this source.
+built_package() {
+    local folder
+    folder=$("$here/package") || fail "the package does not build"
+    echo "$folder"/*.deb
+}
+
+# install_package [FILE]: as an administrator does it. It must ask nothing.
+install_package() {
+    local file=${1-}
+    [[ -n $file ]] || file=$(built_package)
+    cp "$file" "$work/host/root/root/package.deb"
+    in_host apt-get install --quiet --yes /root/package.deb </dev/null
+}
+
+# drop_in UNIT NAME [LINE…]: as `systemctl edit` writes it; without lines, gone.
+drop_in() {
+    local folder=$work/host/root/etc/systemd/system/$1.d
+    mkdir -p "$folder"
+    if (($# > 2)); then printf '%s\n' "${@:3}" >"$folder/$2.conf"; else rm -f "$folder/$2.conf"; fi
+    in_host systemctl daemon-reload
+}
+
+# stage NAME TEXT: writes a template.
+stage() {
+    local folder=$work/host/root/var/lib/gb10-provision-api/cloud-init-templates
+    mkdir -p "$folder"
+    printf '%s\n' "$2" >"$folder/$1.new"
+    mv "$folder/$1.new" "$folder/$1"
+}
+
+# fetch SPACE PATH [CURL-OPTION…]: from a namespace; fails for an answer >= 400.
+fetch() {
+    on "$1" curl --silent --show-error --fail --max-time 15 "${@:3}" "$url$2"
+}
+
+# beat SPACE STAGE PHASE [MAC]: a heartbeat; prints the status code.
+beat() {
+    local mac=${4:+"\"mac\": \"$4\", "}
+    on "$1" curl --silent --max-time 15 --output /dev/null --write-out '%{http_code}' \
+        --data "{$mac\"stage\": \"$2\", \"phase\": \"$3\"}" "$url/heartbeat"
+}
+
+service_property() {
+    in_host systemctl show --property "$1" --value gb10-provision-api.service
+}
+
+# signal NAME: to the service's process. A bare system has no kill(1).
+signal() {
+    in_host systemctl kill --kill-whom=main --signal="$1" gb10-provision-api.service
+}
+
+# another_process_than PID: whether the service has one, and not that.
+another_process_than() {
+    local pid
+    pid=$(service_property MainPID)
+    [[ $pid != 0 && $pid != "$1" ]]
+}
+
+status_has() {
+    [[ $(service_property StatusText) == *"$1"* ]]
+}
+
+status_lacks() {
+    ! status_has "$1"
+}
+
+is_active() {
+    [[ $(in_host systemctl is-active "gb10-provision-api.$1") == active ]]
+}
+
+# nothing_failed: no unit of the host did.
+nothing_failed() {
+    local failed
+    failed=$(in_host systemctl list-units --failed --plain --no-legend)
+    same "failed units" "" "$failed"
+}
+
+# messages MATCH…: what journalctl finds of the service, by short lines.
+messages() {
+    in_host journalctl --sync
+    in_host journalctl --quiet --output=cat --unit=gb10-provision-api.service "$@"
+}
+
+# logged MATCH…: whether there is such a message.
+logged() {
+    [[ -n $(messages "$@") ]]
+}
+
+# --- the end ----------------------------------------------------------------
+
+# Ends what the test started: containers, processes in its namespaces, mounts.
+tear_down() {
+    local name space pid
+    set +e
+    for name in "$work"/*/leader; do halt "$(basename "$(dirname "$name")")"; done
+    for space in /run/netns/"gb10-$$-"*; do
+        [[ -e $space ]] || continue
+        space=$(basename "$space")
+        for pid in $(ip netns pids "$space" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
+        ip netns delete "$space"
+    done
+    if ((EUID)); then rm -rf "$work"; else umount --recursive --lazy "$work" && rmdir "$work"; fi
+}
