@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Config;
 use crate::seed::{Templates, templates_folder};
+use crate::site::SiteFiles;
 
 /// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
 ///
@@ -40,7 +42,12 @@ pub enum Command {
 /// Tries every staged template and prints each fault with file and line.
 pub fn check(config: &Config) -> ExitCode {
     let folder = templates_folder(&config.data_path);
-    let templates = match Templates::load(folder.clone(), config.fallback_password_hash.reveal()) {
+    let site_files = Arc::new(SiteFiles::load(&config.data_path));
+    let templates = match Templates::load(
+        folder.clone(),
+        config.fallback_password_hash.reveal(),
+        site_files,
+    ) {
         Ok(templates) => templates,
         Err(error) => {
             eprintln!("the embedded templates are broken, which is a defect: {error}");

@@ -1,14 +1,18 @@
 //! The settings: from the environment, or from flags of the same names, which win.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
 use ipnet::IpNet;
-use tracing_subscriber::filter::Targets;
+use serde_with::DeserializeFromStr;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::neighbours::ARP_TABLE;
 use crate::seed::DEFAULT_FALLBACK_PASSWORD_HASH;
@@ -64,7 +68,7 @@ pub struct Config {
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
     /// and the embedded default set; without it the password is gb10-change-me. The first login
     /// must choose another
-    #[arg(long, env, global = true, value_name = "HASH", hide_env_values = true, hide_default_value = true, default_value = DEFAULT_FALLBACK_PASSWORD_HASH)]
+    #[arg(long, env, global = true, value_name = "HASH", hide_env_values = true, hide_default_value = true, default_value = DEFAULT_FALLBACK_PASSWORD_HASH, value_parser = PasswordHashParser)]
     pub fallback_password_hash: PasswordHash,
 
     /// The kernel's ARP table
@@ -72,12 +76,26 @@ pub struct Config {
     pub arp_table: PathBuf,
 
     /// What is logged: error, warn, info, debug or trace, for all or by TARGET=LEVEL
-    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
     pub log: Targets,
 }
 
+/// Reads what is logged. A word alone must be a level: taken for a target, as [`Targets`] takes it,
+/// a misspelt level would silence everything, the reason of a failed start included.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    let expected = "expected off, error, warn, info, debug, trace or TARGET=LEVEL";
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    match text
+        .split(',')
+        .find(|word| !word.contains('=') && !is_level(word))
+    {
+        Some(word) => Err(format!("{word:?} is no level: {expected}")),
+        None => text.parse().map_err(|_| expected.to_owned()),
+    }
+}
+
 /// A password's crypt hash. It is never shown.
-#[derive(Clone)]
+#[derive(Clone, DeserializeFromStr)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
@@ -90,6 +108,29 @@ impl PasswordHash {
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHash(…)")
+    }
+}
+
+/// Reads a [`PasswordHash`]. Unlike clap's own parsers it does not repeat a wrong value, which may
+/// be the password itself, into the journal.
+#[derive(Clone)]
+struct PasswordHashParser;
+
+impl TypedValueParser for PasswordHashParser {
+    type Value = PasswordHash;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<PasswordHash, clap::Error> {
+        let text = value.to_str().unwrap_or_default();
+        text.parse().map_err(|reason| {
+            let setting = argument.map(ToString::to_string).unwrap_or_default();
+            let message = format!("invalid value for '{setting}': {reason}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
     }
 }
 

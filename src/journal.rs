@@ -37,6 +37,9 @@ pub fn init(filter: &Targets) {
             }))
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
+            // A terminal that is gone must cost the lines, not the requests: the report of a
+            // failed write goes to stderr also, and panics.
+            .log_internal_errors(false)
     });
     tracing_subscriber::registry()
         .with(journald)

@@ -1,7 +1,7 @@
 //! `gb10-provision-api`: brings NVIDIA GB10 boxes online on one provisioning LAN.
 //!
 //! A request's way is a straight line: [`http`] asks which device it is ([`mac`], [`neighbours`]),
-//! then either renders ([`seed`]) or records ([`onboarding`] says how a heartbeat changes a record,
+//! then either renders ([`seed`]) or records ([`record`] says how a heartbeat changes a record,
 //! [`store`] makes it last), and answers. A room imports only from rooms below it:
 //!
 //! | floor | room |
@@ -9,13 +9,15 @@
 //! | 5 | [`cli`] |
 //! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
 //! | 3 | [`http`] |
-//! | 2 | [`neighbours`], [`seed`] over [`jinja`] and [`yaml`], [`store`] |
-//! | 1 | [`config`], [`mac`], [`onboarding`], [`stamp`], [`message_id`], [`excerpt`] |
+//! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`store`] |
+//! | 1 | [`config`], [`mac`], [`onboarding`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
 
 pub mod cli;
 pub mod config;
 pub mod excerpt;
+pub mod fault;
 pub mod http;
+pub mod installer;
 pub mod jinja;
 pub mod journal;
 pub mod listener;
@@ -23,8 +25,10 @@ pub mod mac;
 pub mod message_id;
 pub mod neighbours;
 pub mod onboarding;
+pub mod record;
 pub mod seed;
 pub mod service;
+pub mod site;
 pub mod stamp;
 pub mod store;
 pub mod systemd;

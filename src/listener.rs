@@ -1,7 +1,9 @@
 //! Sockets: adopted from systemd or bound by hand, checked, and accepted from within limits.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,11 +13,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::{Request, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::timeout;
 use tower::Service;
 use tracing::{debug, warn};
 
@@ -32,6 +34,10 @@ const DEAD_PEER_PATIENCE_MS: u32 = 120_000;
 
 /// Largest request head, in bytes; also what a silent connection may cost.
 const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long a connection may still send its first request after a stop began. It was accepted a
+/// moment before, so its request is on the way, and closing it would cost a device a retry.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -90,6 +96,10 @@ pub fn sockets(
     };
     for (index, listener) in listeners.iter().enumerate() {
         let prepared = listener.local_addr().and_then(|address| {
+            // Accepting from a connected socket (Accept=yes) or a merely bound one fails for ever.
+            if !rustix::net::sockopt::socket_acceptconn(listener)? {
+                return Err(io::Error::other("it does not listen"));
+            }
             listener.set_nonblocking(true)?;
             Ok(address)
         });
@@ -138,7 +148,8 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     patience: Duration,
 ) {
-    let connections = GracefulShutdown::new();
+    // Each connection holds a clone of `alive`: when all are gone, `ended` ends.
+    let (alive, mut ended) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
             _ = stop.changed() => break,
@@ -148,7 +159,10 @@ pub async fn serve(
             continue;
         };
         let router = router.clone();
+        let asked = Arc::new(Notify::new());
+        let heard = Arc::clone(&asked);
         let service = service_fn(move |mut request: Request<Incoming>| {
+            heard.notify_one();
             request.extensions_mut().insert(connection);
             fold_slashes(request.uri_mut());
             router.clone().call(request)
@@ -157,24 +171,37 @@ pub async fn serve(
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_PATIENCE)
             .max_buf_size(HEAD_BYTES)
+            // A device that hangs up right after its heartbeat, or closes its sending half as some
+            // small clients do, has reported all the same.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        let served = connections.watch(served);
+        let (mut stop, alive) = (stop.clone(), alive.clone());
         tokio::spawn(async move {
-            if let Err(reason) = served.await {
-                debug!(gb10.ip = %connection.ip(), %reason, "a connection broke");
+            let mut served = pin!(served);
+            let stopping = async {
+                let _ = stop.changed().await;
+                let _ = timeout(FIRST_REQUEST_GRACE, asked.notified()).await;
+            };
+            let outcome = tokio::select! {
+                outcome = served.as_mut() => outcome,
+                () = stopping => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+            if let Err(reason) = outcome {
+                debug!(gb10.ip = %connection.ip(), %reason, "{}: a connection broke: {reason}", connection.ip());
             }
-            drop(place);
+            drop((place, alive));
         });
     }
     drop(listener);
-    let open = connections.count();
-    if tokio::time::timeout(patience, connections.shutdown())
-        .await
-        .is_err()
-    {
+    let open = alive.strong_count() - 1;
+    drop(alive);
+    if timeout(patience, ended.recv()).await.is_err() {
         warn!(
             open,
-            "connections are cut: they did not end in {} s",
+            "{open} connections are cut: they did not end in {} s",
             patience.as_secs()
         );
     }
@@ -194,7 +221,7 @@ async fn accept(
         Ok(accepted) => accepted,
         Err(reason) => {
             if reason.kind() != io::ErrorKind::ConnectionAborted {
-                warn!(%reason, "a connection could not be accepted");
+                warn!(%reason, "a connection could not be accepted: {reason}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             return None;
@@ -203,7 +230,7 @@ async fn accept(
     let peer = canonical(peer);
     if !gate.admits(peer) {
         let refused = app.peers_refused.fetch_add(1, Ordering::Relaxed) + 1;
-        warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %peer.ip(), refused, "a peer outside the allowed networks was refused");
+        warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %peer.ip(), refused, "a peer outside the allowed networks was refused: {}", peer.ip());
         return None;
     }
     let local = canonical(stream.local_addr().ok()?);

@@ -6,14 +6,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::mac::MacAddr;
@@ -46,7 +47,7 @@ pub enum Table {
 /// The way to the kernel's neighbour table.
 pub struct Neighbours {
     arp_table: PathBuf,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 impl Neighbours {
@@ -54,7 +55,7 @@ impl Neighbours {
     pub fn new(arp_table: PathBuf) -> Self {
         Self {
             arp_table,
-            slots: Semaphore::new(IP_NEIGH_AT_ONCE),
+            slots: Arc::new(Semaphore::new(IP_NEIGH_AT_ONCE)),
         }
     }
 
@@ -67,15 +68,10 @@ impl Neighbours {
         if let Some(mac) = self.in_arp_table(ip) {
             return Some((mac, Table::Arp));
         }
-        match timeout(IP_NEIGH_PATIENCE, self.ask_ip(ip)).await {
-            Ok(Ok(mac)) => mac.map(|mac| (mac, Table::IpNeigh)),
-            Ok(Err(reason)) => {
-                warn!(gb10.ip = %ip, %reason, "ip neigh show did not answer");
-                None
-            }
-            Err(_) => {
-                let reason = format!("over {} s", IP_NEIGH_PATIENCE.as_secs());
-                warn!(gb10.ip = %ip, reason, "ip neigh show did not answer");
+        match self.ask_ip(ip).await {
+            Ok(mac) => mac.map(|mac| (mac, Table::IpNeigh)),
+            Err(reason) => {
+                warn!(gb10.ip = %ip, %reason, "ip neigh show did not answer for {ip}: {reason}");
                 None
             }
         }
@@ -94,7 +90,7 @@ impl Neighbours {
                 .find(|(entry, _)| *entry == ip)
                 .map(|(_, mac)| mac),
             Err(reason) => {
-                debug!(%reason, "the ARP table is not readable");
+                debug!(%reason, "the ARP table is not readable: {reason}");
                 None
             }
         }
@@ -116,10 +112,11 @@ impl Neighbours {
     }
 
     async fn ask_ip(&self, ip: IpAddr) -> Result<Option<MacAddr>, String> {
-        let _slot = self
-            .slots
-            .acquire()
-            .await
+        let deadline = Instant::now() + IP_NEIGH_PATIENCE;
+        let overdue = || format!("over {} s", IP_NEIGH_PATIENCE.as_secs());
+        let slot = timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await;
+        let slot = slot
+            .map_err(|_| overdue())?
             .map_err(|error| error.to_string())?;
         let mut child = Command::new("ip")
             .args(["-json", "neigh", "show", "to", &ip.to_string()])
@@ -129,17 +126,36 @@ impl Neighbours {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("ip could not be started: {error}"))?;
-        let mut answer = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            let read = stdout.take(IP_NEIGH_BYTES).read_to_end(&mut answer).await;
-            read.map_err(|error| error.to_string())?;
-        }
-        let status = child.wait().await.map_err(|error| error.to_string())?;
-        if !status.success() {
-            return Err(format!("ip ended with {status}"));
-        }
+        let (send, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            match timeout_at(deadline, answer_of(&mut child)).await {
+                Ok(answer) => _ = send.send(answer),
+                Err(_) => {
+                    drop(send);
+                    // The kernel may hold a process (in a driver that hangs) even when it is
+                    // killed. It keeps its slot until it is gone.
+                    let _ = child.kill().await;
+                }
+            }
+            drop(slot);
+        });
+        let answer = answer.await.map_err(|_| overdue())??;
         parse_ip_neigh(&answer, ip)
             .map_err(|error| format!("its answer is not understood: {error}"))
+    }
+}
+
+/// What a process writes until it ends well.
+async fn answer_of(child: &mut Child) -> Result<Vec<u8>, String> {
+    let mut answer = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let read = stdout.take(IP_NEIGH_BYTES).read_to_end(&mut answer).await;
+        read.map_err(|error| error.to_string())?;
+    }
+    let status = child.wait().await.map_err(|error| error.to_string())?;
+    match status.success() {
+        true => Ok(answer),
+        false => Err(format!("ip ended with {status}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The vocabulary of onboarding: stages, phases, a heartbeat, and a client's record.
+//! The vocabulary of onboarding: stages, phases, a heartbeat and a report.
 //!
 //! Pure: nothing here reads a clock, a file or a socket.
 
@@ -6,12 +6,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use indexmap::IndexMap;
 use jiff::Timestamp;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde::ser::{SerializeMap, Serializer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use serde_with::{DeserializeFromStr, NoneAsEmptyString, SerializeDisplay, serde_as};
 
@@ -119,6 +116,14 @@ pub struct Heartbeat {
 #[serde(try_from = "String")]
 pub struct Detail(String);
 
+impl Detail {
+    /// As much of a text as is kept.
+    pub fn cut(mut text: String) -> Self {
+        text.truncate(text.floor_char_boundary(DETAIL_BYTES));
+        Self(text)
+    }
+}
+
 impl TryFrom<String> for Detail {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
@@ -216,6 +221,8 @@ pub struct Report {
     pub mac: MacAddr,
     /// The address that it came from.
     pub ip: IpAddr,
+    /// The name that `devices.json` gives the device; without one a record keeps what it has.
+    pub hostname: Option<String>,
     /// When it arrived, by this host's clock.
     pub at: Timestamp,
     /// The stage reported.
@@ -228,177 +235,7 @@ pub struct Report {
     pub arp_mac: Option<MacAddr>,
 }
 
-/// One entry of a record's `stages`.
-#[derive(Serialize)]
-struct Event<'a> {
-    stage: Stage,
-    phase: Phase,
-    timestamp: Rfc3339,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a Detail>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arp_mac: Option<MacAddr>,
-}
-
-/// A time as all records spell it: RFC 3339, UTC, milliseconds.
-#[derive(Clone, Copy, SerializeDisplay)]
-struct Rfc3339(Timestamp);
-
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.0)
-    }
-}
-
 /// The host name of a device for which nobody chose another.
 pub fn default_hostname(mac_slug: &str) -> String {
     format!("gb10-pxe-{mac_slug}")
-}
-
-/// What is kept of one device: `{mac, ip, hostname, current_stage, last_heartbeat, stages}`.
-///
-/// A record is JSON that another version may have written, the former Python service included.
-/// So the values are held as the JSON text that was read: fields, stage names, number and time
-/// formats which this version does not know survive to the letter, only white space goes.
-#[derive(Debug, Default)]
-pub struct ClientRecord {
-    fields: IndexMap<String, Box<RawValue>>,
-    stages: Vec<Box<RawValue>>,
-}
-
-/// Counts the events that the history limit dropped from the front of `stages`.
-const EVENTS_DROPPED: &str = "events_dropped";
-
-impl ClientRecord {
-    /// Reads a record from its JSON text.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
-    }
-
-    /// The record as JSON text on one line.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
-    }
-
-    /// Enters a report, and drops the oldest events beyond `history_limit`.
-    pub fn enter(
-        &mut self,
-        report: &Report,
-        history_limit: usize,
-    ) -> Result<(), serde_json::Error> {
-        let timestamp = Rfc3339(report.at);
-        let hostname = match self.get::<String>("hostname") {
-            Some(name) if !name.is_empty() => name,
-            _ => default_hostname(&report.mac.slug()),
-        };
-        self.set("mac", &report.mac)?;
-        self.set("ip", &report.ip)?;
-        self.set("hostname", &hostname)?;
-        self.set("current_stage", &report.stage)?;
-        self.set("last_heartbeat", &timestamp)?;
-        self.stages.push(to_raw_value(&Event {
-            stage: report.stage,
-            phase: report.phase,
-            timestamp,
-            detail: report.detail.as_ref(),
-            arp_mac: report.arp_mac,
-        })?);
-        let excess = self.stages.len().saturating_sub(history_limit);
-        if excess > 0 {
-            self.stages.drain(..excess);
-            let before: u64 = self.get(EVENTS_DROPPED).unwrap_or(0);
-            self.set(EVENTS_DROPPED, &before.saturating_add(excess as u64))?;
-        }
-        Ok(())
-    }
-
-    /// The stage of the last report, also where this version does not know it.
-    pub fn current_stage(&self) -> Option<String> {
-        self.get("current_stage")
-    }
-
-    /// The phase of the last report.
-    pub fn current_phase(&self) -> Option<Phase> {
-        #[derive(Deserialize)]
-        struct Last {
-            phase: Phase,
-        }
-        let last: Last = serde_json::from_str(self.stages.last()?.get()).ok()?;
-        Some(last.phase)
-    }
-
-    /// When the device was last heard of, as the record spells it.
-    pub fn last_heartbeat(&self) -> Option<String> {
-        self.get("last_heartbeat")
-    }
-
-    fn get<'a, T: Deserialize<'a>>(&'a self, field: &str) -> Option<T> {
-        serde_json::from_str(self.fields.get(field)?.get()).ok()
-    }
-
-    fn set(&mut self, field: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
-        // An entry that is there keeps its place, so that a diff shows what changed.
-        self.fields.insert(field.to_owned(), to_raw_value(value)?);
-        Ok(())
-    }
-}
-
-/// The same JSON on one line: without the white space between tokens.
-fn compact(value: &RawValue) -> Box<RawValue> {
-    let text = value.get();
-    if !text.contains(['\n', '\r']) {
-        return value.to_owned();
-    }
-    let (mut in_string, mut escaped) = (false, false);
-    let kept = text.chars().filter(|&c| {
-        let keep = in_string || !c.is_ascii_whitespace();
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = in_string,
-            '"' => in_string = !in_string,
-            _ => {}
-        }
-        keep
-    });
-    RawValue::from_string(kept.collect()).unwrap_or_else(|_| value.to_owned())
-}
-
-impl Serialize for ClientRecord {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.fields.len() + 1))?;
-        for (field, value) in &self.fields {
-            map.serialize_entry(field, value)?;
-        }
-        map.serialize_entry("stages", &self.stages)?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for ClientRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RecordVisitor;
-        impl<'de> Visitor<'de> for RecordVisitor {
-            type Value = ClientRecord;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a client's record (an object)")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClientRecord, A::Error> {
-                let mut record = ClientRecord::default();
-                while let Some(field) = map.next_key::<String>()? {
-                    if field == "stages" {
-                        let events = map.next_value::<Option<Vec<&RawValue>>>()?;
-                        record.stages = events
-                            .unwrap_or_default()
-                            .into_iter()
-                            .map(compact)
-                            .collect();
-                    } else {
-                        record.fields.insert(field, compact(map.next_value()?));
-                    }
-                }
-                Ok(record)
-            }
-        }
-        deserializer.deserialize_map(RecordVisitor)
-    }
 }

@@ -6,20 +6,21 @@
 //! ever waits at two in the morning for a template to be mended.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
 
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use tracing::{info, warn};
 
+use crate::fault::Fault;
 use crate::jinja;
 use crate::mac::MacAddr;
 use crate::message_id;
 use crate::onboarding::default_hostname;
-use crate::stamp::FileStamp;
+use crate::site::{KnownDevice, Site, SiteFiles};
+use crate::stamp::{FileStamp, Watch};
 use crate::yaml;
 
 /// How a device whose MAC could not be found out is called in its seed.
@@ -38,6 +39,9 @@ const EMBEDDED_USER_DATA: &str = include_str!("../templates/user-data.yaml.j2");
 const EMBEDDED_META_DATA: &str = include_str!("../templates/meta-data.yaml.j2");
 const EMBEDDED_FALLBACK: &str = include_str!("../templates/fallback.yaml.j2");
 const FALLBACK: &str = "fallback.yaml.j2";
+
+/// The one variable of a template that is always secret.
+const FALLBACK_PASSWORD_HASH: &str = "fallback_password_hash";
 
 /// Where templates are staged in the data folder.
 pub fn templates_folder(data_path: &Path) -> PathBuf {
@@ -95,8 +99,10 @@ impl SeedFile {
 /// For whom a seed is rendered.
 #[derive(Debug, Clone)]
 pub struct Device {
-    /// Its MAC, where that is known.
+    /// The MAC that it is on record under, where that is known.
     pub mac: Option<MacAddr>,
+    /// What `devices.json` says of it.
+    pub known: KnownDevice,
     /// The address of ours that it reached.
     pub lan: SocketAddr,
     /// The base of the URLs that it shall use, without a final slash.
@@ -104,82 +110,83 @@ pub struct Device {
 }
 
 impl Device {
+    fn mac_slug(&self) -> String {
+        self.mac
+            .map_or_else(|| UNKNOWN.to_owned(), |mac| mac.slug())
+    }
+
     /// The variables of a template.
-    fn context(&self, fallback_password_hash: &str) -> Value {
-        let (mac, mac_slug) = match self.mac {
-            Some(mac) => (mac.to_string(), mac.slug()),
-            None => (UNKNOWN.to_owned(), UNKNOWN.to_owned()),
+    fn context(&self, site: &Site, fallback_password_hash: &str) -> Value {
+        let mac_slug = self.mac_slug();
+        let hostname = match &self.known.hostname {
+            Some(name) => name.as_str().to_owned(),
+            None => default_hostname(&mac_slug),
         };
         context! {
-            hostname => default_hostname(&mac_slug),
-            mac,
+            mac => self.mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string()),
             mac_slug,
             lan_ip => self.lan.ip().to_canonical().to_string(),
             provision_url => self.provision_url.as_str(),
             fallback_password_hash,
+            site => site.0.clone(),
+            device => context! {
+                hostname => hostname.as_str(),
+                role => self.known.role.as_deref(),
+                macs => self.known.macs.iter().map(MacAddr::to_string).collect::<Vec<_>>(),
+                vars => Value::from_iter(self.known.vars.clone()),
+            },
+            hostname,
         }
     }
 
     fn sample(mac: Option<MacAddr>) -> Self {
         let lan = SocketAddr::from(([10, 88, 0, 1], 8088));
+        let provision_url = format!("http://{lan}");
         Self {
             mac,
+            known: KnownDevice::default(),
             lan,
-            provision_url: format!("http://{lan}"),
+            provision_url,
         }
     }
 }
 
-/// What is wrong with a template, and where. No variable of a device is in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The template, relative to its folder.
-    pub file: String,
-    /// The line in the template, from 1.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.file, self.reason),
-            None => write!(f, "{}: {}", self.file, self.reason),
+/// Takes the innermost error: where an included template fails, that is the one to mend.
+fn fault_of(error: &Error) -> Fault {
+    let mut innermost = error;
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        if let Some(next) = next.downcast_ref::<Error>()
+            && next.line().is_some()
+        {
+            innermost = next;
         }
+        cause = next.source();
+    }
+    let reason = match innermost.detail() {
+        Some(detail) => format!("{}: {detail}", innermost.kind()),
+        None => innermost.kind().to_string(),
+    };
+    Fault {
+        file: innermost.name().unwrap_or("?").to_owned(),
+        line: innermost.line(),
+        reason,
     }
 }
 
-impl Fault {
-    fn new(file: &str, reason: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: None,
-            reason: reason.into(),
-        }
-    }
-
-    /// Takes the innermost error: where an included template fails, that is the one to mend.
-    fn of(error: &Error) -> Self {
-        let mut innermost = error;
-        let mut cause = std::error::Error::source(error);
-        while let Some(next) = cause {
-            if let Some(next) = next.downcast_ref::<Error>()
-                && next.line().is_some()
-            {
-                innermost = next;
-            }
-            cause = next.source();
-        }
-        let reason = match innermost.detail() {
-            Some(detail) => format!("{}: {detail}", innermost.kind()),
-            None => innermost.kind().to_string(),
-        };
-        Self {
-            file: innermost.name().unwrap_or("?").to_owned(),
-            line: innermost.line(),
-            reason,
-        }
+/// Leaves out the password hash: `{% include fallback_password_hash %}` would name it as the
+/// template that is not there.
+fn without_secret(fault: Fault, context: &Value) -> Fault {
+    match context
+        .get_attr(FALLBACK_PASSWORD_HASH)
+        .as_ref()
+        .map(Value::as_str)
+    {
+        Ok(Some(secret)) => Fault {
+            reason: fault.reason.replace(secret, "…"),
+            ..fault
+        },
+        _ => fault,
     }
 }
 
@@ -222,6 +229,7 @@ pub struct Rendered {
 /// All templates: the staged ones, always as they are on the disk, and the embedded ones.
 pub struct Templates {
     folder: PathBuf,
+    site_files: Arc<SiteFiles>,
     fallback_password_hash: String,
     embedded: Environment<'static>,
     staged: RwLock<Arc<Staged>>,
@@ -229,16 +237,21 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Loads the templates in `folder`, and warns of those with faults.
-    pub fn load(folder: PathBuf, fallback_password_hash: &str) -> Result<Self, Error> {
+    /// Loads the templates in `folder`, tries them with the site's values, and warns of faults.
+    pub fn load(
+        folder: PathBuf,
+        fallback_password_hash: &str,
+        site_files: Arc<SiteFiles>,
+    ) -> Result<Self, Error> {
         let mut embedded = jinja::environment();
         embedded.add_template(SeedFile::UserData.template(), EMBEDDED_USER_DATA)?;
         embedded.add_template(SeedFile::MetaData.template(), EMBEDDED_META_DATA)?;
         embedded.add_template(FALLBACK, EMBEDDED_FALLBACK)?;
-        let staged = Staged::load(&folder, fallback_password_hash);
+        let staged = Staged::load(&folder, fallback_password_hash, &site_files.site());
         staged.report(&folder);
         Ok(Self {
             folder,
+            site_files,
             fallback_password_hash: fallback_password_hash.to_owned(),
             embedded,
             staged: RwLock::new(Arc::new(staged)),
@@ -246,38 +259,52 @@ impl Templates {
         })
     }
 
-    /// Renders one file of the seed for a device.
+    /// Renders one file of the seed: from the device's own template, else from the common one,
+    /// else from the embedded one, else from the fallback.
     ///
-    /// An error means that an embedded template failed, which only a defect of ours can cause.
+    /// An error means that the fallback failed, which only a defect of ours can cause.
     pub fn render(&self, file: SeedFile, device: &Device) -> Result<Rendered, Error> {
-        let context = device.context(&self.fallback_password_hash);
-        let staged = self.current();
-        let fault = match staged.source(file) {
-            Source::Staged => match staged.render(file, context.clone()) {
+        let site = self.site_files.site();
+        let context = device.context(&site, &self.fallback_password_hash);
+        let staged = self.current(&site);
+        let own = staged.own_template(&self.folder, file, device);
+        let own = own.map(|name| staged.try_out(file, &name, &context));
+        let common = || match staged.source(file) {
+            Source::Sound => Some(staged.render(file, file.template(), &context)),
+            Source::Doubtful(_) => Some(staged.try_out(file, file.template(), &context)),
+            Source::Faulty(fault) => Some(Err(fault.clone())),
+            Source::NotStaged => None,
+        };
+        let mut fault = None;
+        for outcome in own
+            .into_iter()
+            .chain(std::iter::once_with(common).flatten())
+        {
+            match outcome {
                 Ok(text) => {
                     return Ok(Rendered {
                         text,
                         origin: Origin::Staged,
-                        fault: None,
+                        fault,
                     });
                 }
-                Err(fault) => Some(fault),
-            },
-            Source::Faulty(fault) => Some(fault.clone()),
-            Source::NotStaged => None,
-        };
-        let (name, origin) = match (file, &fault) {
-            (SeedFile::UserData, Some(_)) => (FALLBACK, Origin::Fallback),
-            (SeedFile::UserData | SeedFile::MetaData, _) => (file.template(), Origin::Embedded),
-            (SeedFile::VendorData | SeedFile::NetworkConfig, _) => {
-                return Ok(Rendered {
-                    text: String::new(),
-                    origin: Origin::Nothing,
-                    fault,
-                });
+                Err(found) => fault = Some(found),
             }
+        }
+        let embedded = |name| self.embedded.get_template(name)?.render(context.clone());
+        let (text, origin) = match (file, staged.source(file)) {
+            (SeedFile::VendorData | SeedFile::NetworkConfig, _) => (String::new(), Origin::Nothing),
+            (SeedFile::MetaData, _) => (embedded(file.template())?, Origin::Embedded),
+            (SeedFile::UserData, Source::NotStaged) => match embedded(file.template()) {
+                Ok(text) => (text, Origin::Embedded),
+                // The site's values do not fit it.
+                Err(error) => {
+                    fault = Some(fault_of(&error));
+                    (embedded(FALLBACK)?, Origin::Fallback)
+                }
+            },
+            (SeedFile::UserData, _) => (embedded(FALLBACK)?, Origin::Fallback),
         };
-        let text = self.embedded.get_template(name)?.render(context)?;
         Ok(Rendered {
             text,
             origin,
@@ -285,38 +312,68 @@ impl Templates {
         })
     }
 
-    /// The faults of the staged seed templates as they are now.
+    /// The faults of the common templates and of the site's files as they are now.
     pub fn faults(&self) -> Vec<Fault> {
-        self.current().faults().cloned().collect()
+        let staged = self.current(&self.site_files.site());
+        staged
+            .faults()
+            .cloned()
+            .chain(self.site_files.faults())
+            .collect()
     }
 
     /// Loads all templates again, changed or not.
     pub fn reload(&self) {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.load_again();
+        self.load_again(&self.site_files.site());
     }
 
     /// Every fault of every staged template, and the names of those that were tried: the seed's
-    /// own are rendered for a sample device and for an unknown one, the others, which they may
-    /// include, are compiled.
+    /// own are rendered for a sample device, for an unknown one and for all of `devices.json`,
+    /// the others, which they may include, are compiled.
     pub fn check(&self) -> (Vec<String>, Vec<Fault>) {
-        let staged = self.current();
-        let mut faults: Vec<Fault> = staged.faults().cloned().collect();
-        let unknown = Device::sample(None).context(&self.fallback_password_hash);
-        for file in SeedFile::ALL {
-            if matches!(staged.source(file), Source::Staged)
-                && let Err(fault) = staged.try_out(file, unknown.clone())
-            {
-                let reason = format!("for a device whose MAC is unknown: {}", fault.reason);
-                faults.push(Fault { reason, ..fault });
+        let (site, devices) = (self.site_files.site(), self.site_files.devices());
+        let staged = self.current(&site);
+        let mut faults = self.faults();
+        // What fails for one device mostly fails for all, and is named once.
+        let mut found = |fault: Fault, mac: Option<MacAddr>| {
+            if !faults.iter().any(|known| known.is_cause_of(&fault)) {
+                let whose = match mac {
+                    Some(mac) => format!("for the device {mac}: "),
+                    None => "for a device whose MAC is unknown: ".to_owned(),
+                };
+                faults.push(Fault {
+                    reason: whose + &fault.reason,
+                    ..fault
+                });
+            }
+        };
+        let unknown = Device::sample(None);
+        let known = devices.iter().map(|(mac, known)| Device {
+            known,
+            ..Device::sample(Some(mac))
+        });
+        for device in std::iter::once(unknown).chain(known) {
+            let context = device.context(&site, &self.fallback_password_hash);
+            for file in SeedFile::ALL {
+                let common = match staged.source(file) {
+                    Source::Sound | Source::Doubtful(_) => Some(file.template().to_owned()),
+                    Source::Faulty(_) | Source::NotStaged => None,
+                };
+                let own = staged.own_template(&self.folder, file, &device);
+                if let Some(name) = own.or(common)
+                    && let Err(fault) = staged.try_out(file, &name, &context)
+                {
+                    found(fault, device.mac);
+                }
             }
         }
-        let names = staged_names(&self.folder, &mut faults);
+        let (names, unreadable) = staged_names(&self.folder);
+        faults.extend(unreadable);
         for name in &names {
-            let is_seed_file = SeedFile::ALL.iter().any(|file| file.template() == name);
-            if !is_seed_file && let Err(error) = staged.environment.get_template(name) {
-                let fault = Fault::of(&error);
-                if !faults.contains(&fault) {
+            if let Err(error) = staged.environment.get_template(name) {
+                let fault = fault_of(&error);
+                if !faults.iter().any(|known| known.is_cause_of(&fault)) {
                     faults.push(fault);
                 }
             }
@@ -324,18 +381,18 @@ impl Templates {
         (names, faults)
     }
 
-    fn current(&self) -> Arc<Staged> {
+    fn current(&self, site: &Arc<Site>) -> Arc<Staged> {
         let staged = self.loaded();
-        if staged.is_current() {
+        if staged.is_current(site) {
             return staged;
         }
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // Another request may have loaded them while this one waited.
         let staged = self.loaded();
-        if staged.is_current() {
+        if staged.is_current(site) {
             staged
         } else {
-            self.load_again()
+            self.load_again(site)
         }
     }
 
@@ -343,8 +400,12 @@ impl Templates {
         Arc::clone(&self.staged.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn load_again(&self) -> Arc<Staged> {
-        let staged = Arc::new(Staged::load(&self.folder, &self.fallback_password_hash));
+    fn load_again(&self, site: &Arc<Site>) -> Arc<Staged> {
+        let staged = Arc::new(Staged::load(
+            &self.folder,
+            &self.fallback_password_hash,
+            site,
+        ));
         if !staged.same_outcome(&self.loaded()) {
             staged.report(&self.folder);
         }
@@ -356,105 +417,102 @@ impl Templates {
 /// The staged templates as they were when they were loaded.
 struct Staged {
     environment: Environment<'static>,
+    /// What there is in common for all devices.
     sources: [Source; SeedFile::ALL.len()],
     /// Every file that was looked for, the folder itself included.
     watched: Watched,
+    /// The values that the templates were tried with.
+    site: Arc<Site>,
 }
 
 /// What there is for one file of the seed.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
-    Staged,
+    /// A template that the sample device could be served from.
+    Sound,
+    /// One that the sample device could not be served from. Another device may: it may be one of
+    /// those for which the template has what it needs.
+    Doubtful(Fault),
+    /// One that no device is served from, because it is missing, unreadable or no template.
     Faulty(Fault),
+    /// None, and none is needed.
     NotStaged,
 }
 
 type Watched = Arc<Mutex<BTreeMap<PathBuf, Watch>>>;
 
-/// A file's state when it was read; no stamp where there was none.
-struct Watch {
-    stamp: Option<FileStamp>,
-    settled: bool,
-}
-
-impl Watch {
-    fn at(path: &Path) -> Self {
-        let now = SystemTime::now();
-        match FileStamp::at(path) {
-            Ok(stamp) => Self {
-                stamp,
-                settled: stamp.is_none_or(|stamp| stamp.is_settled(now)),
-            },
-            Err(_) => Self {
-                stamp: None,
-                settled: false,
-            },
-        }
-    }
-
-    fn still_holds(&self, path: &Path) -> bool {
-        self.settled && FileStamp::at(path).is_ok_and(|stamp| stamp == self.stamp)
-    }
-}
-
 impl Staged {
-    fn load(folder: &Path, fallback_password_hash: &str) -> Self {
+    fn load(folder: &Path, fallback_password_hash: &str, site: &Arc<Site>) -> Self {
         let watched = Watched::default();
-        watch(&watched, folder);
         let mut environment = jinja::environment();
         let (base, notes) = (folder.to_owned(), Arc::clone(&watched));
         environment.set_loader(move |name| read_template(&base, name, &notes));
+        let sources = [const { Source::NotStaged }; 4];
         let mut staged = Self {
             environment,
-            sources: [const { Source::NotStaged }; 4],
+            sources,
             watched,
+            site: Arc::clone(site),
         };
-        let user_data = SeedFile::UserData;
-        match FileStamp::at(folder) {
-            Ok(Some(_)) => {}
-            Ok(None) => return staged,
-            Err(error) => {
-                let reason = format!("its folder cannot be read: {error}");
-                let fault = Fault::new(user_data.template(), reason);
-                staged.sources[user_data as usize] = Source::Faulty(fault);
-                return staged;
-            }
-        }
         let sample = Device::sample(MacAddr::from_octets(SAMPLE_MAC).ok());
+        let context = sample.context(site, fallback_password_hash);
+        let is_there = staged.look_for(folder);
         for file in SeedFile::ALL {
-            let path = folder.join(file.template());
-            watch(&staged.watched, &path);
-            let outcome = match FileStamp::at(&path) {
-                Ok(Some(_)) => staged
-                    .try_out(file, sample.context(fallback_password_hash))
-                    .map(|()| true),
-                Ok(None) if file == user_data => Err(Fault::new(
-                    file.template(),
-                    "missing, although the folder of staged templates is there",
-                )),
-                Ok(None) => Ok(false),
-                Err(error) => Err(Fault::new(
+            let unreadable = |error: io::Error| {
+                Source::Faulty(Fault::new(
                     file.template(),
                     format!("cannot be read: {error}"),
-                )),
+                ))
             };
-            staged.sources[file as usize] = match outcome {
-                Ok(true) => Source::Staged,
+            staged.sources[file as usize] = match &is_there {
                 Ok(false) => Source::NotStaged,
-                Err(fault) => Source::Faulty(fault),
+                Ok(true) => match staged.look_for(&folder.join(file.template())) {
+                    Ok(true) => staged.verdict(file, &context),
+                    Ok(false) if file == SeedFile::UserData => Source::Faulty(Fault::new(
+                        file.template(),
+                        "missing, although the folder of staged templates is there",
+                    )),
+                    Ok(false) => Source::NotStaged,
+                    Err(error) => unreadable(error),
+                },
+                Err(error) => unreadable(error.kind().into()),
             };
         }
         staged
+    }
+
+    /// Whether a file is there, now and until [`is_current`](Self::is_current) says otherwise.
+    fn look_for(&self, path: &Path) -> io::Result<bool> {
+        watch(&self.watched, path);
+        FileStamp::at(path).map(|stamp| stamp.is_some())
+    }
+
+    fn verdict(&self, file: SeedFile, sample: &Value) -> Source {
+        match (
+            self.environment.get_template(file.template()),
+            self.try_out(file, file.template(), sample),
+        ) {
+            (Err(error), _) => Source::Faulty(fault_of(&error)),
+            (Ok(_), Err(fault)) => Source::Doubtful(fault),
+            (Ok(_), Ok(_)) => Source::Sound,
+        }
     }
 
     fn source(&self, file: SeedFile) -> &Source {
         &self.sources[file as usize]
     }
 
+    /// The name of the device's own template, in a folder that is called as the device is.
+    fn own_template(&self, folder: &Path, file: SeedFile, device: &Device) -> Option<String> {
+        let name = format!("{}/{}", device.mac?.slug(), file.template());
+        let is_there = FileStamp::at(&folder.join(&name)).is_ok_and(|stamp| stamp.is_some());
+        is_there.then_some(name)
+    }
+
     fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Faulty(fault) => Some(fault),
-            Source::Staged | Source::NotStaged => None,
+            Source::Doubtful(fault) | Source::Faulty(fault) => Some(fault),
+            Source::Sound | Source::NotStaged => None,
         })
     }
 
@@ -463,54 +521,67 @@ impl Staged {
     }
 
     fn report(&self, folder: &Path) {
-        let staged = |source: &Source| *source == Source::Staged;
-        let count = self.sources.iter().filter(|source| staged(source)).count();
-        info!(folder = %folder.display(), staged = count, "templates loaded");
+        let count = self
+            .sources
+            .iter()
+            .filter(|source| **source != Source::NotStaged)
+            .count();
+        info!(folder = %folder.display(), staged = count, "templates loaded: {count} staged");
         for fault in self.faults() {
             warn!(
                 message_id = message_id::TEMPLATE_BROKEN,
-                gb10.template = %fault.file, line = fault.line, reason = fault.reason, "a staged template has a fault");
+                gb10.template = %fault.file,
+                line = fault.line,
+                reason = fault.reason,
+                "a staged template has a fault: {fault}"
+            );
         }
     }
 
-    fn is_current(&self) -> bool {
+    fn is_current(&self, site: &Arc<Site>) -> bool {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.iter().all(|(path, watch)| watch.still_holds(path))
+        Arc::ptr_eq(&self.site, site) && watched.iter().all(|(path, watch)| watch.still_holds(path))
     }
 
-    fn render(&self, file: SeedFile, context: Value) -> Result<String, Fault> {
-        let template = self.environment.get_template(file.template());
-        let text = template.and_then(|template| template.render(context));
-        let text = text.map_err(|error| Fault::of(&error))?;
+    fn render(&self, file: SeedFile, name: &str, context: &Value) -> Result<String, Fault> {
+        let template = self.environment.get_template(name);
+        let text = template.and_then(|template| template.render(context.clone()));
+        let text = text.map_err(|error| without_secret(fault_of(&error), context))?;
         if file == SeedFile::UserData && !text.starts_with(CLOUD_CONFIG) {
             let reason = format!("the rendered text does not begin with {CLOUD_CONFIG}");
-            return Err(Fault::new(file.template(), reason));
+            return Err(Fault::new(name, reason));
         }
         Ok(text)
     }
 
-    /// Renders a template and checks that the outcome is YAML, which costs too much for a request.
-    fn try_out(&self, file: SeedFile, context: Value) -> Result<(), Fault> {
-        let text = self.render(file, context)?;
+    /// Renders a template and checks that the outcome is YAML, which costs too much for most
+    /// requests.
+    fn try_out(&self, file: SeedFile, name: &str, context: &Value) -> Result<String, Fault> {
+        let text = self.render(file, name, context)?;
         match (file, yaml::check_mapping(&text)) {
             (SeedFile::UserData | SeedFile::MetaData, Err(error)) => {
                 let reason = match error.line {
                     Some(line) => format!("line {line} of the rendered text: {}", error.reason),
                     None => format!("the rendered text is {}", error.reason),
                 };
-                Err(Fault::new(file.template(), reason))
+                Err(Fault::new(name, reason))
             }
-            _ => Ok(()),
+            _ => Ok(text),
         }
     }
 }
 
 fn watch(watched: &Watched, path: &Path) {
     let watch = Watch::at(path);
-    watched
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(path.to_owned(), watch);
+    let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+    // A name that a watched folder lacks cannot appear without a change of the folder.
+    let is_covered = || {
+        path.parent()
+            .is_some_and(|folder| watched.contains_key(folder))
+    };
+    if watch.is_there() || path.is_symlink() || !is_covered() {
+        watched.insert(path.to_owned(), watch);
+    }
 }
 
 /// Reads a template for the environment, and notes the file's state before it is read.
@@ -524,7 +595,7 @@ fn read_template(folder: &Path, name: &str, watched: &Watched) -> Result<Option<
     match std::fs::read_to_string(&path) {
         // As Python reads a text file.
         Ok(text) => Ok(Some(text.replace("\r\n", "\n").replace('\r', "\n"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             let detail = format!("{name} cannot be read: {error}");
             Err(Error::new(ErrorKind::InvalidOperation, detail))
@@ -532,16 +603,17 @@ fn read_template(folder: &Path, name: &str, watched: &Watched) -> Result<Option<
     }
 }
 
-/// The names of all files in the folder that end in `.j2`, sorted, subfolders included.
-fn staged_names(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
-    let mut names = Vec::new();
+/// The names of all files in the folder that end in `.j2`, sorted, subfolders included, and what
+/// could not be read.
+fn staged_names(folder: &Path) -> (Vec<String>, Vec<Fault>) {
+    let (mut names, mut unreadable) = (Vec::new(), Vec::new());
     let mut folders = vec![PathBuf::new()];
     while let Some(relative) = folders.pop() {
         let entries = match std::fs::read_dir(folder.join(&relative)) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
-                faults.push(Fault::new(
+                unreadable.push(Fault::new(
                     &relative.display().to_string(),
                     error.to_string(),
                 ));
@@ -558,5 +630,5 @@ fn staged_names(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
         }
     }
     names.sort();
-    names
+    (names, unreadable)
 }

@@ -1,6 +1,6 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,10 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::http::{App, routes};
+use crate::http::{App, Installations, routes};
 use crate::listener::{self, Gate, ListenError};
 use crate::neighbours::Neighbours;
 use crate::seed::{Templates, templates_folder};
+use crate::site::SiteFiles;
 use crate::store::{Limits, Store};
 use crate::systemd;
 
@@ -69,11 +70,15 @@ fn open(config: &Config) -> Result<App, StartError> {
         history: config.history_limit.get(),
         clients: config.max_clients.get(),
     };
+    let site_files = Arc::new(SiteFiles::load(&config.data_path));
     Ok(App {
         templates: Templates::load(
             templates_folder(&config.data_path),
             config.fallback_password_hash.reveal(),
+            Arc::clone(&site_files),
         )?,
+        site_files,
+        installations: Installations::default(),
         store: Store::open(config.data_path.join("state"), limits)?,
         neighbours: Neighbours::new(config.arp_table.clone()),
         onboard: config.data_path.join("onboard"),
@@ -155,6 +160,9 @@ async fn serve(
     systemd::stopping(DRAIN_PATIENCE + Duration::from_secs(5));
     stop.send_replace(true);
     while listeners.join_next().await.is_some() {}
+    if let Err(reason) = app.store.flush().await {
+        warn!(%reason, "the last seed fetches are not on record");
+    }
     info!("stopped");
     Ok(())
 }
@@ -179,7 +187,7 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
 async fn reload(app: &App) {
     app.templates.reload();
     if let Err(reason) = app.store.clients().await {
-        warn!(%reason, "the state cannot be read");
+        warn!(%reason, "the state cannot be read: {reason}");
     }
     info!("reloaded");
 }
@@ -192,7 +200,8 @@ async fn status(app: &App) -> String {
         .await
         .unwrap_or_else(|_| app.store.latest());
     let (ready, failed) = clients.ready_and_failed();
-    let last = clients.last_heartbeat().unwrap_or("never");
+    let last = clients.last_heartbeat();
+    let last = last.as_deref().unwrap_or("never");
     let faults = app.templates.faults();
     let templates = match faults.first() {
         None => "templates ok".to_owned(),
@@ -210,9 +219,13 @@ async fn status(app: &App) -> String {
 
 fn print_what_to_try(address: SocketAddr) {
     let heartbeat = r#"{"mac": "00:00:5e:00:53:01", "stage": "network", "phase": "done"}"#;
-    println!("gb10-provision-api serves on http://{address}; try:");
-    println!("  curl 'http://{address}/cloud-init/user-data?mac=00:00:5e:00:53:01'");
-    println!("  curl http://{address}/heartbeat -d '{heartbeat}'");
-    println!("  curl http://{address}/clients");
-    println!("  curl http://{address}/healthz");
+    let text = format!(
+        "gb10-provision-api serves on http://{address}; try:
+  curl 'http://{address}/cloud-init/user-data?mac=00:00:5e:00:53:01'
+  curl http://{address}/heartbeat -d '{heartbeat}'
+  curl http://{address}/clients
+  curl http://{address}/healthz\n"
+    );
+    // Nobody may be reading it.
+    let _ = io::stdout().write_all(text.as_bytes());
 }

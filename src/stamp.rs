@@ -46,8 +46,46 @@ impl FileStamp {
 
     /// Whether the file's last change lies far enough before `read_at` for a later one to show.
     pub fn is_settled(&self, read_at: SystemTime) -> bool {
-        let read_at = read_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let trusted_until = read_at.saturating_sub(SETTLING_TIME).as_nanos() as i128;
-        self.changed.max(self.modified) < trusted_until
+        self.unchanged_for(SETTLING_TIME, read_at)
+    }
+
+    /// Whether at `now` the file's last change was at least `time` ago.
+    pub fn unchanged_for(&self, time: Duration, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.changed.max(self.modified) < now.saturating_sub(time).as_nanos() as i128
+    }
+}
+
+/// A file's state when it was read; no stamp where there was none.
+#[derive(Debug)]
+pub struct Watch {
+    stamp: Option<FileStamp>,
+    settled: bool,
+}
+
+impl Watch {
+    /// The state of the file at `path`, to be taken before the file is read.
+    pub fn at(path: &Path) -> Self {
+        let now = SystemTime::now();
+        match FileStamp::at(path) {
+            Ok(stamp) => Self {
+                stamp,
+                settled: stamp.is_none_or(|stamp| stamp.is_settled(now)),
+            },
+            Err(_) => Self {
+                stamp: None,
+                settled: false,
+            },
+        }
+    }
+
+    /// Whether there was a file.
+    pub fn is_there(&self) -> bool {
+        self.stamp.is_some()
+    }
+
+    /// Whether a file read then would read the same now.
+    pub fn still_holds(&self, path: &Path) -> bool {
+        self.settled && FileStamp::at(path).is_ok_and(|stamp| stamp == self.stamp)
     }
 }

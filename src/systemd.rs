@@ -19,7 +19,7 @@ pub fn status(status: &str) {
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(reason) => warn!(%reason, "the monotonic clock cannot be read"),
+        Err(reason) => warn!(%reason, "the monotonic clock cannot be read: {reason}"),
     }
 }
 
@@ -44,6 +44,6 @@ pub fn watchdog_period() -> Option<Duration> {
 
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(reason) = sd_notify::notify(state) {
-        warn!(%reason, "systemd could not be notified");
+        warn!(%reason, "systemd could not be notified: {reason}");
     }
 }

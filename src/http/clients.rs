@@ -41,7 +41,7 @@ pub async fn one(
 
 async fn current(app: &App) -> Result<Arc<Clients>, StoreError> {
     let clients = app.store.clients().await;
-    clients.inspect_err(|reason| warn!(%reason, "the state cannot be read"))
+    clients.inspect_err(|reason| warn!(%reason, "the state cannot be read: {reason}"))
 }
 
 /// A body of known length whose pieces are shared with the store instead of copied.

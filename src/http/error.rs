@@ -40,6 +40,15 @@ pub enum ApiError {
     /// No such onboarding file is staged.
     #[error("no such file is staged")]
     NoSuchFile,
+    /// `If-Match` or `If-Unmodified-Since` asks for another version of the file.
+    #[error("the staged file is another than the request's condition asks for")]
+    PreconditionFailed,
+    /// No part that `Range` asks for is in the file.
+    #[error("no part that Range asks for is in the file: see Content-Range for its length")]
+    RangeNotSatisfiable,
+    /// A condition is neither an entity tag nor a date.
+    #[error("a condition of the request is not understood: expected an ETag or an HTTP date")]
+    Condition,
     /// The device was never heard of.
     #[error("no device of that MAC is on record")]
     NoSuchClient,
@@ -68,8 +77,8 @@ pub enum ApiError {
         _ => "the state cannot be read or written at present: try again",
     })]
     Store(#[from] StoreError),
-    /// The answer did not begin in time.
-    #[error("the answer took too long: try again")]
+    /// The answer did not begin in time. A heartbeat may be on record or not, so this is no 503.
+    #[error("the answer took too long: a heartbeat may be on record or not")]
     TookTooLong,
     /// A defect or a broken disk; the journal has the reason.
     #[error("an internal error: the journal of the service has the reason")]
@@ -79,13 +88,17 @@ pub enum ApiError {
 impl ApiError {
     /// An internal error whose reason goes to the journal.
     pub fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
-        error!(%reason, doing, "a request failed");
+        error!(%reason, doing, "a request failed at {doing}: {reason}");
         Self::Internal
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Mac(_) | Self::Path(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::Mac(_) | Self::Path(_) | Self::Condition | Self::BodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Heartbeat(HeartbeatError::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::Heartbeat(HeartbeatError::NotAnObject(_) | HeartbeatError::Field { .. })
             | Self::NoMac(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -94,7 +107,8 @@ impl ApiError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Store(StoreError::TooManyClients(_)) => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Store(_) | Self::TookTooLong => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -104,6 +118,7 @@ impl ApiError {
     fn reason_to_log(&self) -> Option<Refusal> {
         match self {
             Self::Store(_) | Self::Internal | Self::NoSuchFile => None,
+            Self::PreconditionFailed | Self::RangeNotSatisfiable | Self::Condition => None,
             error => Some(Refusal(error.to_string())),
         }
     }

@@ -28,7 +28,7 @@ pub struct Health {
 pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let writable = tokio::task::block_in_place(|| app.store.probe());
     if let Err(reason) = &writable {
-        warn!(message_id = message_id::STATE_NOT_WRITABLE, %reason, "the state is not writable");
+        warn!(message_id = message_id::STATE_NOT_WRITABLE, %reason, "the state is not writable: {reason}");
     }
     let template_renders = app.templates.faults().is_empty();
     let (code, status) = match (&writable, template_renders) {

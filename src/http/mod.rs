@@ -6,6 +6,7 @@ mod error;
 mod health;
 mod heartbeat;
 mod onboard;
+mod report;
 mod seed;
 
 use std::path::PathBuf;
@@ -24,10 +25,12 @@ use tracing::info;
 
 pub use device::Connection;
 use error::{ApiError, Refusal};
+pub use report::Installations;
 
 use crate::excerpt::excerpt;
 use crate::neighbours::Neighbours;
 use crate::seed::Templates;
+use crate::site::SiteFiles;
 use crate::store::Store;
 
 /// Longest that a request may take until its answer begins. Above what a heartbeat waits for the
@@ -38,6 +41,10 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
 pub struct App {
     /// The seed's templates.
     pub templates: Templates,
+    /// What the operator says of the site and of single devices.
+    pub site_files: Arc<SiteFiles>,
+    /// What the installers said so far.
+    pub installations: Installations,
     /// The devices' records.
     pub store: Store,
     /// The kernel's neighbour table.
@@ -57,6 +64,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/cloud-init/{mac}/{file}", get(seed::file_of_mac))
         .route("/onboard/{*path}", get(onboard::file))
         .route("/heartbeat", post(heartbeat::receive))
+        .route("/report/{mac}", post(report::receive))
         .route("/clients", get(clients::all))
         .route("/clients/{mac}", get(clients::one))
         .route("/healthz", get(health::check))
@@ -78,7 +86,7 @@ async fn oversee(
     if let Some(Refusal(reason)) = answer.extensions().get() {
         let (ip, status) = (connection.ip(), answer.status().as_u16());
         let path = excerpt(uri.path());
-        info!(gb10.ip = %ip, gb10.status = status, %method, %path, reason, "request refused");
+        info!(gb10.ip = %ip, gb10.status = status, %method, %path, reason, "request refused: {method} {path} of {ip}, {status}: {reason}");
     }
     answer
 }

@@ -13,7 +13,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cap_std::ambient_authority;
@@ -21,6 +21,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures_util::Stream;
 use http_serve::{BoxError, Entity};
 use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
 use tokio::task::block_in_place;
 use tracing::{info, warn};
 
@@ -29,26 +30,73 @@ use super::{ApiError, App};
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// Serves a staged file, or the part of it that the request asks for.
 pub async fn file(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
     path: Result<Path<String>, PathRejection>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, ApiError> {
     let Path(path) = path?;
     let staged = block_in_place(|| StagedFile::open(&app.onboard, &path)).map_err(|error| {
         // A device learns only that there is no such file; the operator learns why.
         if error.kind() != io::ErrorKind::NotFound {
-            warn!(gb10.ip = %connection.ip(), file = path, reason = %error, "an onboarding file is not served");
+            warn!(gb10.ip = %connection.ip(), file = path, reason = %error, "an onboarding file is not served: {path} to {}: {error}", connection.ip());
         }
         ApiError::NoSuchFile
     })?;
+    if let Some(range) = request.headers_mut().remove(header::RANGE)
+        && request.method() == Method::GET
+    {
+        let range = plain_range(&range, staged.length).unwrap_or(range);
+        request.headers_mut().insert(header::RANGE, range);
+    }
+    for condition in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
+        let date = request
+            .headers()
+            .get(&condition)
+            .and_then(|date| date.to_str().ok());
+        // RFC 9110, 13.1.3: what is no date is ignored.
+        if date.is_none_or(|date| httpdate::parse_http_date(date).is_err()) {
+            request.headers_mut().remove(condition);
+        }
+    }
     let response = http_serve::serve(staged, &request).map(Body::new);
-    info!(gb10.ip = %connection.ip(), file = path, gb10.status = response.status().as_u16(), "onboarding file served");
-    Ok(response.into_response())
+    let (ip, status) = (connection.ip(), response.status().as_u16());
+    info!(gb10.ip = %ip, file = path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
+    let error = match response.status() {
+        StatusCode::PRECONDITION_FAILED => ApiError::PreconditionFailed,
+        StatusCode::RANGE_NOT_SATISFIABLE => ApiError::RangeNotSatisfiable,
+        status if status.is_client_error() => ApiError::Condition,
+        _ => return Ok(response.into_response()),
+    };
+    let mut problem = error.into_response();
+    if let Some(length) = response.headers().get(header::CONTENT_RANGE) {
+        let length = length.clone();
+        problem.headers_mut().insert(header::CONTENT_RANGE, length);
+    }
+    Ok(problem)
+}
+
+/// `Range` with each part by its first byte, which is all that [`http_serve`] resolves rightly:
+/// a suffix longer than the file is the whole file, one of nothing is unsatisfiable, and a last
+/// byte may lie anywhere behind the end (RFC 9110, 14.1.2). None where it is no range of bytes.
+fn plain_range(range: &HeaderValue, length: u64) -> Option<HeaderValue> {
+    let parts = range.to_str().ok()?.strip_prefix("bytes=")?.split(',');
+    let parts = parts.map(|part| {
+        let (first, last) = part.trim().split_once('-')?;
+        Some(match (first, last.parse::<u64>()) {
+            ("", Ok(0)) => format!("{length}-"),
+            ("", Ok(suffix)) => format!("{}-", length.saturating_sub(suffix)),
+            (first, Ok(last)) if last < length => format!("{first}-{last}"),
+            (first, Ok(_)) => format!("{first}-"),
+            (first, Err(_)) => format!("{first}-{last}"),
+        })
+    });
+    let parts = parts.collect::<Option<Vec<_>>>()?.join(",");
+    HeaderValue::try_from(format!("bytes={parts}")).ok()
 }
 
 /// An open file below the onboarding folder.
@@ -95,6 +143,13 @@ impl StagedFile {
     }
 }
 
+/// Reads what the page cache has, and how much that is. Only a wait for the disk is worth handing
+/// this thread's other connections to another thread.
+fn read_cached(file: &File, chunk: &mut [u8], at: u64) -> usize {
+    let mut parts = [io::IoSliceMut::new(chunk)];
+    rustix::io::preadv2(file, &mut parts, at, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
 fn content_type(path: &FilePath) -> HeaderValue {
     let by_extension = match path.extension().and_then(|extension| extension.to_str()) {
         Some("service" | "socket" | "timer" | "conf") => Some("text/plain"),
@@ -126,7 +181,11 @@ impl Entity for StagedFile {
                 }
                 let mut chunk = vec![0; length];
                 // A file that became shorter ends the connection, so that the device sees a break.
-                block_in_place(|| file.read_exact_at(&mut chunk, left.start))?;
+                let cached = read_cached(&file, &mut chunk, left.start);
+                if cached < length {
+                    let (rest, at) = (&mut chunk[cached..], left.start + cached as u64);
+                    block_in_place(|| file.read_exact_at(rest, at))?;
+                }
                 Ok(Some((
                     Bytes::from(chunk),
                     left.start + length as u64..left.end,

@@ -1,6 +1,6 @@
 //! `GET /cloud-init/…`: the NoCloud seed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,12 +10,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::device::{Connection, Identity, MacSource, claimed_mac};
 use super::{ApiError, App};
 use crate::mac::MacAddr;
 use crate::message_id;
+use crate::record::Fetch;
 use crate::seed::{Device, SeedFile, UNKNOWN};
 
 /// `/cloud-init/user-data`, perhaps with `?mac=`.
@@ -99,8 +101,14 @@ async fn serve(
         },
         None => Identity::of_neighbour(&app.neighbours, ip).await,
     };
+    let devices = app.site_files.devices();
+    let mac = mac.map(|mac| devices.primary(mac));
     let device = Device {
         mac,
+        known: mac
+            .and_then(|mac| devices.get(mac))
+            .cloned()
+            .unwrap_or_default(),
         lan: connection.local,
         provision_url: provision_url(headers, connection.local),
     };
@@ -109,9 +117,13 @@ async fn serve(
         .render(file, &device)
         .map_err(|error| ApiError::internal("rendering an embedded template", error))?;
 
+    if let (SeedFile::UserData, Some(mac)) = (file, mac) {
+        let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
+        app.store.note(mac, fetch);
+    }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {
-        warn!(gb10.mac = mac, gb10.ip = %ip, "a device without a known MAC: no ?mac=, and not in the neighbour table");
+        warn!(gb10.mac = mac, gb10.ip = %ip, "a device without a known MAC: {ip}, without ?mac= and not in the neighbour table");
     }
     if let Some(fault) = &rendered.fault {
         warn!(
@@ -121,7 +133,7 @@ async fn serve(
             gb10.template = fault.file,
             line = fault.line,
             reason = fault.reason,
-            "a staged template failed: {} is served instead",
+            "a staged template failed, {} is served to {mac} at {ip} instead: {fault}",
             rendered.origin.name()
         );
     }
@@ -133,7 +145,10 @@ async fn serve(
         gb10.template = rendered.origin.name(),
         gb10.status = 200,
         bytes = rendered.text.len(),
-        "seed served"
+        "seed served: {} to {mac} at {ip}, {}, MAC by {}",
+        file.name(),
+        rendered.origin.name(),
+        source.name()
     );
     Ok((
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
@@ -164,7 +179,13 @@ fn is_plain_authority(host: &str) -> bool {
             .is_some_and(|port| port.parse::<u16>().is_ok()),
         None => false,
     };
+    let name_is_valid = |authority: &Authority| match authority.host().strip_prefix('[') {
+        Some(ipv6) => ipv6
+            .strip_suffix(']')
+            .is_some_and(|ipv6| ipv6.parse::<Ipv6Addr>().is_ok()),
+        None => !authority.host().is_empty() && !authority.host().contains([':', '[', ']']),
+    };
     host.bytes().all(plain)
         && Authority::from_str(host)
-            .is_ok_and(|authority| !authority.host().is_empty() && port_is_valid(&authority))
+            .is_ok_and(|authority| name_is_valid(&authority) && port_is_valid(&authority))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -48,7 +49,10 @@ impl Start {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
-        Self { folder: Some(folder), ..Self::on(&data) }
+        Self {
+            folder: Some(folder),
+            ..Self::on(&data)
+        }
     }
 
     /// On a data folder that the caller keeps.
@@ -58,9 +62,19 @@ impl Start {
 
     /// By a command that ends in the service, such as `strace … gb10-provision-api`.
     pub fn by(mut command: Command, data: &Path) -> Self {
-        command.env("DATA_PATH", data).env("LISTEN", "127.0.0.1:0").env_remove("JOURNAL_STREAM");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self { command, data: data.to_owned(), folder: None }
+        command
+            .env("DATA_PATH", data)
+            .env("LISTEN", "127.0.0.1:0")
+            .env_remove("JOURNAL_STREAM");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Self {
+            command,
+            data: data.to_owned(),
+            folder: None,
+        }
     }
 
     /// Sets a variable of the environment.
@@ -77,11 +91,53 @@ impl Start {
 
     /// Starts, and waits until the service listens.
     pub fn service(self) -> Service {
-        self.try_service().unwrap_or_else(|(_, log)| panic!("the service did not start:\n{log}"))
+        self.try_service()
+            .unwrap_or_else(|(_, log)| panic!("the service did not start:\n{log}"))
+    }
+
+    /// Passes sockets as systemd does: from fd 3 on, with LISTEN_FDS and LISTEN_PID. At most two.
+    pub fn on_sockets(data: &Path, sockets: impl IntoIterator<Item = OwnedFd>) -> Self {
+        let mut start = Self::by(Command::new("sh"), data);
+        let mut passed = 0;
+        for socket in sockets {
+            passed += 1;
+            match passed {
+                1 => start.command.stdin(socket),
+                _ => start.command.stdout(socket),
+            };
+        }
+        // A child's fds beyond 2 cannot be chosen without `unsafe`, so a shell moves them.
+        let moves = if passed == 1 { "3<&0" } else { "3<&0 4<&1" };
+        let script = format!(
+            r#"export LISTEN_PID=$$ LISTEN_FDS={passed}; exec "$0" "$@" {moves} </dev/null >/dev/null"#
+        );
+        start.command.args(["-c", &script, BINARY]);
+        start
+    }
+
+    /// Starts on a socket that the caller passes, and waits for nothing: it listens already.
+    pub fn service_at(self, address: SocketAddr) -> Service {
+        let mut service = self.spawn();
+        service.address = address;
+        service
     }
 
     /// Starts; an error has the exit status and the log of a service that ended instead.
-    pub fn try_service(mut self) -> Result<Service, (ExitStatus, String)> {
+    pub fn try_service(self) -> Result<Service, (ExitStatus, String)> {
+        let mut service = self.spawn();
+        let Some(line) = service
+            .log
+            .wait_for(|line| line.contains("listening on http://"))
+        else {
+            let status = service.child.wait().unwrap();
+            return Err((status, service.log()));
+        };
+        let (_, address) = line.split_once("http://").unwrap();
+        service.address = address.split_whitespace().next().unwrap().parse().unwrap();
+        Ok(service)
+    }
+
+    fn spawn(mut self) -> Service {
         let mut child = self.command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Log::default());
@@ -94,13 +150,14 @@ impl Start {
             lines.lines.lock().unwrap().1 = true;
             lines.news.notify_all();
         });
-        let Some(line) = log.wait_for(|line| line.contains("listening on http://")) else {
-            let status = child.wait().unwrap();
-            return Err((status, log.text()));
-        };
-        let (_, address) = line.split_once("http://").unwrap();
-        let address = address.split_whitespace().next().unwrap().parse().unwrap();
-        Ok(Service { child, address, data: self.data, log, _folder: self.folder })
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        Service {
+            child,
+            address,
+            data: self.data,
+            log,
+            _folder: self.folder,
+        }
     }
 }
 
@@ -222,7 +279,11 @@ impl Response {
         let problem = self.json();
         assert_eq!(problem["status"], status);
         assert_eq!(problem["type"], "about:blank");
-        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        assert!(
+            problem["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty())
+        );
         problem
     }
 }
@@ -236,7 +297,10 @@ pub fn request(
     body: &[u8],
 ) -> std::io::Result<Response> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         head += &format!("Host: {address}\r\n");
     }
     for (name, value) in headers {
@@ -259,16 +323,25 @@ pub fn read_response(stream: &mut TcpStream) -> std::io::Result<Response> {
     let ended = stream.read_to_end(&mut bytes);
     let broken = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "no whole answer");
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let Some(end) = end else { return Err(ended.err().unwrap_or_else(broken)) };
+    let Some(end) = end else {
+        return Err(ended.err().unwrap_or_else(broken));
+    };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|s| s.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|s| s.parse().ok());
     let headers: BTreeMap<String, String> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
     let body = bytes.split_off(end + 4);
-    Ok(Response { status: status.ok_or_else(broken)?, headers, body })
+    Ok(Response {
+        status: status.ok_or_else(broken)?,
+        headers,
+        body,
+    })
 }
 
 /// Waits, in short steps, until there is a value.
@@ -293,3 +366,5 @@ pub fn skip(why: &str) {
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+pub mod beats;

@@ -1,0 +1,233 @@
+//! Shows that the embedded default and the fallback, as they are served, are autoinstalls that
+//! Ubuntu's installer takes, with commands that a shell takes.
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::*;
+use gb10_provision_api::seed::DEFAULT_FALLBACK_PASSWORD_HASH;
+use serde_json::Value;
+
+const MAC: &str = "02:00:00:00:00:01";
+
+/// The password that the README documents.
+const DOCUMENTED_PASSWORD: &str = "gb10-change-me";
+
+/// Reads YAML as cloud-init does, checks what is under `autoinstall`, and prints it as JSON.
+const VALIDATE: &str = r#"
+import json, sys
+try:
+    import jsonschema, yaml
+except ImportError as error:
+    sys.exit(f"SKIP: {error}")
+document = yaml.safe_load(sys.stdin.buffer)
+assert list(document) == ["autoinstall"], list(document)
+schema = json.load(open(sys.argv[1]))
+faults = list(jsonschema.validators.validator_for(schema)(schema).iter_errors(document["autoinstall"]))
+for fault in faults:
+    print(f"{list(fault.absolute_path)}: {fault.message}", file=sys.stderr)
+json.dump(document["autoinstall"], sys.stdout)
+sys.exit(len(faults) != 0)
+"#;
+
+fn feed(command: &mut Command, input: &str) -> Option<Output> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn().ok()?;
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    process.wait_with_output().ok()
+}
+
+/// The autoinstall in a user-data, valid by the schema. None, with a word, where that cannot be
+/// said.
+fn valid_autoinstall(user_data: &str) -> Option<Value> {
+    assert!(user_data.starts_with("#cloud-config\n"), "{user_data}");
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/autoinstall-schema.json");
+    let mut python = Command::new("/usr/bin/python3");
+    let Some(output) = feed(python.args(["-c", VALIDATE]).arg(schema), user_data) else {
+        skip("there is no Python to check the schema with");
+        return None;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.starts_with("SKIP") {
+        skip(said.trim());
+        return None;
+    }
+    assert!(output.status.success(), "{said}\n{user_data}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn assert_shell(command: &str) {
+    let output = feed(Command::new("sh").args(["-n", "-s"]), command).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{said}\n{command}"
+    );
+}
+
+/// What every autoinstall of ours has: somebody who can log in, and has to choose a password.
+fn assert_can_be_logged_in_to(autoinstall: &Value, hostname: &str, hash: &str) {
+    assert_eq!(autoinstall["version"], 1);
+    assert_eq!(autoinstall["identity"]["hostname"], hostname);
+    assert_eq!(autoinstall["identity"]["username"], "gb10");
+    assert_eq!(autoinstall["identity"]["password"], hash);
+    assert_eq!(autoinstall["ssh"]["install-server"], true);
+    assert_eq!(autoinstall["ssh"]["allow-pw"], true);
+    // cloud-init's set_passwords expires only whom it sets a password for: expire alone does
+    // nothing, and a user without a password gets the hash "RANDOM", which locks it out.
+    let chpasswd = &autoinstall["user-data"]["chpasswd"];
+    assert_eq!(chpasswd["expire"], true);
+    assert_eq!(
+        chpasswd["users"][0]["name"],
+        autoinstall["identity"]["username"]
+    );
+    assert_eq!(chpasswd["users"][0]["password"], hash);
+    assert_eq!(chpasswd["users"][0]["type"], "hash");
+    // Any interactive section would wait for somebody.
+    assert_eq!(autoinstall.get("interactive-sections"), None);
+}
+
+fn get(service: &Service, target: &str) -> String {
+    let answer = service.get(target);
+    assert_eq!(answer.status, 200);
+    answer.text().to_owned()
+}
+
+const DEVICES: [(&str, &str); 2] = [
+    (
+        "/cloud-init/02:00:00:00:00:01/user-data",
+        "gb10-pxe-02-00-00-00-00-01",
+    ),
+    ("/cloud-init/user-data", "gb10-pxe-unknown"),
+];
+
+#[test]
+fn the_embedded_default_is_a_valid_autoinstall() {
+    let service = Start::fresh().service();
+    for (target, hostname) in DEVICES {
+        let Some(autoinstall) = valid_autoinstall(&get(&service, target)) else {
+            return;
+        };
+        assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
+        for section in ["late-commands", "error-commands"] {
+            let commands = autoinstall[section].as_array().unwrap();
+            assert!(!commands.is_empty());
+            for command in commands {
+                assert_shell(command.as_str().unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_fallback_is_a_valid_autoinstall() {
+    let service = Start::fresh()
+        .stage(
+            "cloud-init-templates/user-data.yaml.j2",
+            "#cloud-config\na: {{ nosuch }}\n",
+        )
+        .service();
+    for (target, hostname) in DEVICES {
+        let user_data = get(&service, target);
+        assert!(
+            user_data.starts_with("#cloud-config\n# The fallback"),
+            "{user_data}"
+        );
+        let Some(autoinstall) = valid_autoinstall(&user_data) else {
+            return;
+        };
+        assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
+    }
+}
+
+#[test]
+fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
+    for hash in [
+        "$6$rounds=5000$abc.DEF/123$Q7/x.Y",
+        "$y$j9T$saltSALT./$hash.HASH/hash",
+        "$2b$12$saltSALTsaltSALTsaltSALT./hash",
+    ] {
+        let service = Start::fresh().env("FALLBACK_PASSWORD_HASH", hash).service();
+        for fallback in [false, true] {
+            if fallback {
+                service.stage("cloud-init-templates/user-data.yaml.j2", "");
+            }
+            let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+            assert_eq!(user_data.contains("# The fallback"), fallback);
+            let Some(autoinstall) = valid_autoinstall(&user_data) else {
+                return;
+            };
+            assert_can_be_logged_in_to(&autoinstall, "gb10-pxe-02-00-00-00-00-01", hash);
+        }
+    }
+}
+
+#[test]
+fn what_the_late_commands_send_is_a_heartbeat() {
+    let service = Start::fresh().service();
+    for (target, _) in DEVICES {
+        let Some(autoinstall) = valid_autoinstall(&get(&service, target)) else {
+            return;
+        };
+        let sent = |section: &str| {
+            let commands = autoinstall[section].as_array().unwrap();
+            let texts = commands.iter().map(|command| command.as_str().unwrap());
+            let json = texts.into_iter().find_map(|text| {
+                let (_, json) = text.split_once("--json '")?;
+                Some(json.split_once('\'')?.0.to_owned())
+            });
+            json.unwrap_or_else(|| panic!("no heartbeat in {section}"))
+        };
+        let (done, failed) = (sent("late-commands"), sent("error-commands"));
+        for (body, phase) in [(&done, "done"), (&failed, "fail")] {
+            let answer = service.post("/heartbeat", body);
+            if target.contains(MAC) {
+                assert_eq!(answer.status, 200, "{body}: {}", answer.text());
+                let event = &answer.json()["stages"]
+                    .as_array()
+                    .unwrap()
+                    .last()
+                    .unwrap()
+                    .clone();
+                assert_eq!(
+                    (&event["stage"], &event["phase"]),
+                    (&"install".into(), &phase.into())
+                );
+            } else {
+                // From the loopback there is no neighbour to tell it by; on the LAN there is.
+                let problem = answer.problem(422);
+                assert_eq!(problem["field"], "mac");
+                assert!(
+                    problem["detail"]
+                        .as_str()
+                        .unwrap()
+                        .contains("neighbour table")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_default_hash_is_of_the_documented_password() {
+    let hash = DEFAULT_FALLBACK_PASSWORD_HASH;
+    let salt = hash.split('$').nth(2).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["passwd", "-6", "-salt", salt, "-stdin"]);
+    let Some(output) = feed(&mut openssl, DOCUMENTED_PASSWORD) else {
+        return skip("there is no openssl to hash the password with");
+    };
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), hash);
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    assert!(
+        std::fs::read_to_string(readme)
+            .unwrap()
+            .contains(DOCUMENTED_PASSWORD)
+    );
+}
