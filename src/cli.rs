@@ -46,7 +46,7 @@ pub fn check(config: &Config) -> ExitCode {
     let templates = match Templates::load(
         folder.clone(),
         config.fallback_password_hash.reveal(),
-        site_files,
+        Arc::clone(&site_files),
     ) {
         Ok(templates) => templates,
         Err(error) => {
@@ -54,24 +54,23 @@ pub fn check(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if !folder.is_dir() {
-        println!(
-            "{}: not there, so the embedded defaults are served",
-            folder.display()
-        );
-        return ExitCode::SUCCESS;
-    }
     let (tried, faults) = templates.check();
+    let site_faults = site_files.faults();
     for fault in &faults {
         eprintln!("{}/{fault}", folder.display());
     }
+    for fault in &site_faults {
+        eprintln!("{}/{fault}", config.data_path.display());
+    }
+    let (templates, faults) = (tried.len(), faults.len() + site_faults.len());
     println!(
-        "{}: {} templates tried, {} faults",
-        folder.display(),
-        tried.len(),
-        faults.len()
+        "{}: {templates} templates tried, {faults} faults",
+        folder.display()
     );
-    if faults.is_empty() {
+    if templates == 0 && !folder.exists() {
+        println!("it is not there, so the embedded defaults are served");
+    }
+    if faults == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -10,10 +10,11 @@
 //! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
 //! | 3 | [`http`] |
 //! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`store`] |
-//! | 1 | [`config`], [`mac`], [`onboarding`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
+//! | 1 | [`config`], [`defaults`], [`mac`], [`onboarding`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
 
 pub mod cli;
 pub mod config;
+pub mod defaults;
 pub mod excerpt;
 pub mod fault;
 pub mod http;

@@ -328,22 +328,20 @@ impl Templates {
         self.load_again(&self.site_files.site());
     }
 
-    /// Every fault of every staged template, and the names of those that were tried: the seed's
-    /// own are rendered for a sample device, for an unknown one and for all of `devices.json`,
-    /// the others, which they may include, are compiled.
+    /// Every fault of every template, and the names of the staged ones: the seed's own are rendered
+    /// for a sample device, for an unknown one and for all of `devices.json`, the others, which
+    /// they may include, are compiled.
     pub fn check(&self) -> (Vec<String>, Vec<Fault>) {
         let (site, devices) = (self.site_files.site(), self.site_files.devices());
         let staged = self.current(&site);
-        let mut faults = self.faults();
+        let mut faults: Vec<Fault> = staged.faults().cloned().collect();
+        let (names, unreadable) = staged_names(&self.folder);
+        faults.extend(unreadable);
         // What fails for one device mostly fails for all, and is named once.
-        let mut found = |fault: Fault, mac: Option<MacAddr>| {
+        let mut found = |whose: &str, fault: Fault| {
             if !faults.iter().any(|known| known.is_cause_of(&fault)) {
-                let whose = match mac {
-                    Some(mac) => format!("for the device {mac}: "),
-                    None => "for a device whose MAC is unknown: ".to_owned(),
-                };
                 faults.push(Fault {
-                    reason: whose + &fault.reason,
+                    reason: format!("{whose}{}", fault.reason),
                     ..fault
                 });
             }
@@ -354,28 +352,34 @@ impl Templates {
             ..Device::sample(Some(mac))
         });
         for device in std::iter::once(unknown).chain(known) {
+            let whose = match device.mac {
+                Some(mac) => format!("for the device {mac}: "),
+                None => "for a device whose MAC is unknown: ".to_owned(),
+            };
             let context = device.context(&site, &self.fallback_password_hash);
             for file in SeedFile::ALL {
-                let common = match staged.source(file) {
-                    Source::Sound | Source::Doubtful(_) => Some(file.template().to_owned()),
-                    Source::Faulty(_) | Source::NotStaged => None,
-                };
                 let own = staged.own_template(&self.folder, file, &device);
-                if let Some(name) = own.or(common)
-                    && let Err(fault) = staged.try_out(file, &name, &context)
-                {
-                    found(fault, device.mac);
+                let outcome = match (own, staged.source(file)) {
+                    (Some(own), _) => staged.try_out(file, &own, &context),
+                    (None, Source::Sound | Source::Doubtful(_)) => {
+                        staged.try_out(file, file.template(), &context)
+                    }
+                    (None, Source::NotStaged) if file == SeedFile::UserData => {
+                        let text = self.embedded.get_template(file.template());
+                        let text = text.and_then(|template| template.render(context.clone()));
+                        let text = text.map_err(|error| fault_of(&error));
+                        text.and_then(|text| checked(file, file.template(), text))
+                    }
+                    (None, Source::NotStaged | Source::Faulty(_)) => continue,
+                };
+                if let Err(fault) = outcome {
+                    found(&whose, fault);
                 }
             }
         }
-        let (names, unreadable) = staged_names(&self.folder);
-        faults.extend(unreadable);
         for name in &names {
             if let Err(error) = staged.environment.get_template(name) {
-                let fault = fault_of(&error);
-                if !faults.iter().any(|known| known.is_cause_of(&fault)) {
-                    faults.push(fault);
-                }
+                found("", fault_of(&error));
             }
         }
         (names, faults)
@@ -557,17 +561,22 @@ impl Staged {
     /// Renders a template and checks that the outcome is YAML, which costs too much for most
     /// requests.
     fn try_out(&self, file: SeedFile, name: &str, context: &Value) -> Result<String, Fault> {
-        let text = self.render(file, name, context)?;
-        match (file, yaml::check_mapping(&text)) {
-            (SeedFile::UserData | SeedFile::MetaData, Err(error)) => {
-                let reason = match error.line {
-                    Some(line) => format!("line {line} of the rendered text: {}", error.reason),
-                    None => format!("the rendered text is {}", error.reason),
-                };
-                Err(Fault::new(name, reason))
-            }
-            _ => Ok(text),
+        self.render(file, name, context)
+            .and_then(|text| checked(file, name, text))
+    }
+}
+
+/// The text, if it is YAML as far as it has to be.
+fn checked(file: SeedFile, name: &str, text: String) -> Result<String, Fault> {
+    match (file, yaml::check_mapping(&text)) {
+        (SeedFile::UserData | SeedFile::MetaData, Err(error)) => {
+            let reason = match error.line {
+                Some(line) => format!("line {line} of the rendered text: {}", error.reason),
+                None => format!("the rendered text is {}", error.reason),
+            };
+            Err(Fault::new(name, reason))
         }
+        _ => Ok(text),
     }
 }
 

@@ -169,48 +169,98 @@ fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
 }
 
 #[test]
-fn what_the_late_commands_send_is_a_heartbeat() {
+fn the_error_commands_report_the_failure_with_the_end_of_the_installers_log() {
     let service = Start::fresh().service();
-    for (target, _) in DEVICES {
-        let Some(autoinstall) = valid_autoinstall(&get(&service, target)) else {
+    let log = service.data.join("installer.log");
+    std::fs::write(
+        &log,
+        "first\n\t\"quoted\" \\ $HOME `id` 'single' \u{1b}[1m \u{e4}\nlast words\n",
+    )
+    .unwrap();
+    let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+    let Some(autoinstall) = valid_autoinstall(&user_data) else {
+        return;
+    };
+    for command in autoinstall["error-commands"].as_array().unwrap() {
+        let log_of_the_installer = "/var/log/installer/subiquity-server-debug.log";
+        let command = command.as_str().unwrap();
+        assert!(command.contains(log_of_the_installer));
+        let command = command.replace(log_of_the_installer, log.to_str().unwrap());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    let record = service.get(&format!("/clients/{MAC}")).json();
+    let event = record["stages"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&event["stage"], &event["phase"]),
+        (&"install".into(), &"fail".into())
+    );
+    let detail = event["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("last words") && detail.contains("$HOME `id` 'single'"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn what_a_site_sets_is_in_the_embedded_default() {
+    let hash = "$6$site$hash";
+    let sites = [
+        // Keys alone: no password, and none asked for by sudo.
+        (
+            r#"{"username": "ops", "authorized_keys": ["ssh-ed25519 AAAA it's \"one\""]}"#,
+            "!",
+            false,
+            false,
+        ),
+        // A password of the site's own need not be changed.
+        (
+            r#"{"username": "ops", "password_hash": "$6$site$hash"}"#,
+            hash,
+            true,
+            false,
+        ),
+        // Neither: the documented password, which must be.
+        (
+            r#"{"username": "ops", "timezone": "Europe/Berlin", "packages": ["htop"], "apt_mirror":
+            "http://10.88.0.1/ubuntu", "proxy": "http://10.88.0.1:3128", "authorized_keys": []}"#,
+            DEFAULT_FALLBACK_PASSWORD_HASH,
+            true,
+            true,
+        ),
+    ];
+    for (site, password, allow_pw, expires) in sites {
+        let service = Start::fresh().stage("site.json", site).service();
+        let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+        let Some(autoinstall) = valid_autoinstall(&user_data) else {
             return;
         };
-        let sent = |section: &str| {
-            let commands = autoinstall[section].as_array().unwrap();
-            let texts = commands.iter().map(|command| command.as_str().unwrap());
-            let json = texts.into_iter().find_map(|text| {
-                let (_, json) = text.split_once("--json '")?;
-                Some(json.split_once('\'')?.0.to_owned())
-            });
-            json.unwrap_or_else(|| panic!("no heartbeat in {section}"))
-        };
-        let (done, failed) = (sent("late-commands"), sent("error-commands"));
-        for (body, phase) in [(&done, "done"), (&failed, "fail")] {
-            let answer = service.post("/heartbeat", body);
-            if target.contains(MAC) {
-                assert_eq!(answer.status, 200, "{body}: {}", answer.text());
-                let event = &answer.json()["stages"]
-                    .as_array()
-                    .unwrap()
-                    .last()
-                    .unwrap()
-                    .clone();
-                assert_eq!(
-                    (&event["stage"], &event["phase"]),
-                    (&"install".into(), &phase.into())
-                );
-            } else {
-                // From the loopback there is no neighbour to tell it by; on the LAN there is.
-                let problem = answer.problem(422);
-                assert_eq!(problem["field"], "mac");
-                assert!(
-                    problem["detail"]
-                        .as_str()
-                        .unwrap()
-                        .contains("neighbour table")
-                );
-            }
+        assert_eq!(autoinstall["identity"]["username"], "ops");
+        assert_eq!(autoinstall["identity"]["password"], password);
+        assert_eq!(autoinstall["ssh"]["allow-pw"], allow_pw);
+        assert_eq!(
+            autoinstall["user-data"]["chpasswd"]["expire"] == true,
+            expires
+        );
+        let sudo_asks = autoinstall["user-data"]["write_files"].is_null();
+        assert_eq!(sudo_asks, password != "!", "{site}");
+        if site.contains("htop") {
+            assert_eq!(autoinstall["timezone"], "Europe/Berlin");
+            assert_eq!(autoinstall["packages"][0], "htop");
+            assert_eq!(autoinstall["proxy"], "http://10.88.0.1:3128");
+            let mirror = &autoinstall["apt"]["mirror-selection"]["primary"][0]["uri"];
+            assert_eq!(mirror, "http://10.88.0.1/ubuntu");
         }
+        let endpoint = format!("http://{}/report/{MAC}", service.address);
+        assert_eq!(
+            autoinstall["reporting"]["gb10-provision-api"]["endpoint"],
+            endpoint
+        );
     }
 }
 

@@ -569,7 +569,46 @@ fn folders_are_not_listed_and_a_missing_file_is_a_404() {
     }
     // Nor is it an error of the service when nothing at all is staged.
     let service = Start::fresh().service();
-    service.get("/onboard/manifest.json").problem(404);
+    service.get("/onboard/no-manifest.json").problem(404);
+}
+
+#[test]
+fn what_is_not_staged_comes_from_the_defaults_and_what_is_staged_wins() {
+    let service = Start::fresh().service();
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/onboard");
+    let mut folders = vec![packaging.clone()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&packaging).unwrap().to_str().unwrap();
+            let answer = service.get(&format!("/onboard/{name}"));
+            assert_eq!(answer.status, 200, "{name}");
+            assert_eq!(answer.body, std::fs::read(&path).unwrap(), "{name}");
+            files += 1;
+        }
+    }
+    assert!(files >= 11, "{files}");
+    let whole = service.get("/onboard/manifest.json");
+    let etag = whole.header("etag").to_owned();
+    let range = [("Range", "bytes=4-"), ("If-Range", &etag)];
+    let rest = request(
+        service.address,
+        "GET",
+        "/onboard/manifest.json",
+        &range,
+        b"",
+    )
+    .unwrap();
+    assert_eq!((rest.status, rest.body.as_slice()), (206, &whole.body[4..]));
+    service.stage("onboard/manifest.json", "{}");
+    assert_eq!(service.get("/onboard/manifest.json").text(), "{}");
+    std::fs::remove_file(service.data.join("onboard/manifest.json")).unwrap();
+    assert_eq!(service.get("/onboard/manifest.json").header("etag"), etag);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! `GET /onboard/{path}`: the onboarding files, many GB among them.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Component, Path as FilePath};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Extension;
 use axum::body::Body;
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 
 use super::device::Connection;
 use super::{ApiError, App};
+use crate::defaults::onboarding_file;
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.
@@ -40,17 +42,20 @@ pub async fn file(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let Path(path) = path?;
-    let staged = block_in_place(|| StagedFile::open(&app.onboard, &path)).map_err(|error| {
-        // A device learns only that there is no such file; the operator learns why.
-        if error.kind() != io::ErrorKind::NotFound {
-            warn!(gb10.ip = %connection.ip(), file = path, reason = %error, "an onboarding file is not served: {path} to {}: {error}", connection.ip());
+    let staged = block_in_place(|| OnboardingFile::open(&app.onboard, &path));
+    let file = staged.or_else(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return OnboardingFile::embedded(&path).ok_or(ApiError::NoSuchFile);
         }
-        ApiError::NoSuchFile
+        // A device learns only that there is no such file; the operator learns why.
+        let ip = connection.ip();
+        warn!(gb10.ip = %ip, file = path, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
+        Err(ApiError::NoSuchFile)
     })?;
     if let Some(range) = request.headers_mut().remove(header::RANGE)
         && request.method() == Method::GET
     {
-        let range = plain_range(&range, staged.length).unwrap_or(range);
+        let range = plain_range(&range, file.length).unwrap_or(range);
         request.headers_mut().insert(header::RANGE, range);
     }
     for condition in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
@@ -63,7 +68,7 @@ pub async fn file(
             request.headers_mut().remove(condition);
         }
     }
-    let response = http_serve::serve(staged, &request).map(Body::new);
+    let response = http_serve::serve(file, &request).map(Body::new);
     let (ip, status) = (connection.ip(), response.status().as_u16());
     info!(gb10.ip = %ip, file = path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
     let error = match response.status() {
@@ -99,16 +104,26 @@ fn plain_range(range: &HeaderValue, length: u64) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("bytes={parts}")).ok()
 }
 
-/// An open file below the onboarding folder.
-struct StagedFile {
-    file: Arc<File>,
+/// A file of `/onboard/`.
+struct OnboardingFile {
+    content: Content,
     length: u64,
-    inode: u64,
-    modified: (i64, i64),
+    /// What tells this version of the file from others.
+    version: String,
+    /// In seconds since 1970.
+    modified: Option<i64>,
     content_type: HeaderValue,
 }
 
-impl StagedFile {
+#[derive(Clone)]
+enum Content {
+    /// An open file below the onboarding folder.
+    Staged(Arc<File>),
+    /// One that is compiled in.
+    Embedded(&'static [u8]),
+}
+
+impl OnboardingFile {
     /// Opens a regular file. Each step of the path is kept below `folder`, by the kernel where
     /// openat2(2) is allowed, so that neither `..` nor a symlink leads out.
     fn open(folder: &FilePath, path: &str) -> io::Result<Self> {
@@ -133,12 +148,28 @@ impl StagedFile {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no regular file"));
         }
+        let (inode, length) = (metadata.ino(), metadata.len());
+        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
         Ok(Self {
-            length: metadata.len(),
-            inode: metadata.ino(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            content: Content::Staged(Arc::new(file)),
+            length,
+            version: format!("{inode:x}-{length:x}-{seconds:x}.{nanoseconds:x}"),
+            modified: Some(seconds),
             content_type: content_type(relative),
-            file: Arc::new(file),
+        })
+    }
+
+    /// The default of that path, for which nothing is staged.
+    fn embedded(path: &str) -> Option<Self> {
+        let bytes = onboarding_file(path)?;
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Some(Self {
+            content: Content::Embedded(bytes),
+            length: bytes.len() as u64,
+            version: format!("{}-{:x}", env!("CARGO_PKG_VERSION"), hasher.finish()),
+            modified: None,
+            content_type: content_type(FilePath::new(path)),
         })
     }
 }
@@ -159,7 +190,7 @@ fn content_type(path: &FilePath) -> HeaderValue {
 }
 
 /// The file as [`http_serve`] sees it, which knows ranges and conditions (RFC 9110, 13 and 14).
-impl Entity for StagedFile {
+impl Entity for OnboardingFile {
     type Error = BoxError;
     type Data = Bytes;
 
@@ -171,7 +202,13 @@ impl Entity for StagedFile {
         &self,
         range: Range<u64>,
     ) -> Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>> {
-        let file = Arc::clone(&self.file);
+        let file = match self.content.clone() {
+            Content::Staged(file) => file,
+            Content::Embedded(bytes) => {
+                let bytes = &bytes[range.start as usize..range.end as usize];
+                return Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(bytes))]));
+            }
+        };
         Box::pin(futures_util::stream::try_unfold(range, move |left| {
             let file = Arc::clone(&file);
             async move {
@@ -199,21 +236,15 @@ impl Entity for StagedFile {
     }
 
     fn etag(&self) -> Option<HeaderValue> {
-        let (seconds, nanoseconds) = self.modified;
-        let tag = format!(
-            "\"{:x}-{:x}-{seconds:x}.{nanoseconds:x}\"",
-            self.inode, self.length
-        );
-        HeaderValue::try_from(tag).ok()
+        HeaderValue::try_from(format!("\"{}\"", self.version)).ok()
     }
 
     fn last_modified(&self) -> Option<SystemTime> {
         // HTTP dates reach from 1970 to 9999 only.
-        const YEAR_10000: i64 = 253_402_300_800;
-        let (seconds, _) = self.modified;
-        let seconds = u64::try_from(seconds)
+        const YEAR_10000: u64 = 253_402_300_800;
+        let seconds = u64::try_from(self.modified?)
             .ok()
-            .filter(|_| seconds < YEAR_10000)?;
-        SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
+            .filter(|seconds| *seconds < YEAR_10000)?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
     }
 }

@@ -1,0 +1,80 @@
+# The RJ45 port: the RTL8127 is there, has a driver, a MAC and a link.
+#
+# It is found by its PCI identity, for a name is only a name; the name that it has on a GB10
+# (enP7s7) counts where that identity is one we do not know.
+# shellcheck shell=sh
+set -u
+
+link_wait=${GB10_LINK_WAIT:-30} # seconds; 10GBASE-T takes some to negotiate
+realtek=0x10ec
+rtl8127=0x8127
+mellanox=0x15b3
+net=$GB10_SYS/class/net
+
+# read_of FILE : its first line; nothing where it cannot be read, as `speed` of a port that is down.
+read_of() { head -n 1 "$1" 2>/dev/null; }
+
+# link_target LINK : the last part of where it points.
+link_target() {
+    target=$(readlink "$1") && printf '%s\n' "${target##*/}"
+}
+
+identity() { echo "$(read_of "$1/vendor")/$(read_of "$1/device")"; }
+
+port=''
+for candidate in "$net"/*; do
+    if [ "$(identity "$candidate/device")" = $realtek/$rtl8127 ]; then
+        port=$candidate
+        break
+    fi
+done
+[ -n "$port" ] || [ ! -e "$net/enP7s7/device" ] || port=$net/enP7s7
+
+if [ -z "$port" ]; then
+    for device in "$GB10_SYS"/bus/pci/devices/*; do
+        [ "$(identity "$device")" = $realtek/$rtl8127 ] || continue
+        driver=$(link_target "$device/driver") || fail "RTL8127 at ${device##*/}: no driver is bound to it"
+        fail "RTL8127 at ${device##*/}: driver $driver is bound, but there is no network interface"
+    done
+    absent "no RTL8127 (RJ45 port, enP7s7) on the PCI bus. It can vanish at a warm reboot:" \
+        "take the power from the box for a moment"
+fi
+
+name=${port##*/}
+driver=$(link_target "$port/device/driver") || driver='no driver'
+mac=$(read_of "$port/address")
+[ "$mac" != 00:00:00:00:00:00 ] || fail "$name ($driver): its MAC is all zero, a fault of the driver"
+
+while [ "$(read_of "$port/carrier")" != 1 ]; do
+    [ "$link_wait" -gt 0 ] || fail "$name ($driver, $mac): no link" \
+        "(operstate $(read_of "$port/operstate")): is the cable in, and the switch port up?"
+    link_wait=$((link_wait - 1))
+    sleep 1
+done
+speed=$(read_of "$port/speed")
+case $speed in
+    10000) rate='10 Gb/s' ;;
+    '' | -1 | *[!0-9]*) rate='speed unknown' ;;
+    *) rate="$speed Mb/s, of the 10000 that the port can do" ;;
+esac
+
+cx7=0 cx7_up=0
+for candidate in "$net"/*; do
+    [ "$(read_of "$candidate/device/vendor")" = $mellanox ] || continue
+    cx7=$((cx7 + 1))
+    [ "$(read_of "$candidate/carrier")" != 1 ] || cx7_up=$((cx7_up + 1))
+done
+
+# Told, not asked for: the server may well be away for a moment.
+if address=$(curl -q -gsS --noproxy '*' --max-time 5 -o "$GB10_TMP/health" -w '%{local_ip}' \
+    "$PROVISION_URL/healthz" 2>/dev/null); then
+    reach="this box is $address to the server"
+else
+    reach='the server does not answer at present'
+fi
+
+other=''
+[ -z "${MAC:-}" ] || [ "$(printf %s "$MAC" | tr A-F a-f)" = "$mac" ] \
+    || other="; it reports as $MAC, which is another port"
+echo "$name: $rate, driver $driver, $mac, PCI $(identity "$port/device")$other;" \
+    "ConnectX: $cx7 interfaces, $cx7_up with a link; $reach"

@@ -1,0 +1,42 @@
+# The NVMe disk: it is there, alive and writable, and the root file system has space.
+# shellcheck shell=sh
+set -u
+
+least_free_mib=${GB10_LEAST_FREE_MIB:-10240}
+
+read_of() { head -n 1 "$1" 2>/dev/null | sed 's/[[:space:]]*$//'; }
+
+found=''
+for controller in "$GB10_SYS"/class/nvme/nvme*; do
+    [ -e "$controller" ] || continue
+    name=${controller##*/}
+    model=$(read_of "$controller/model")
+    state=$(read_of "$controller/state")
+    case $state in
+        live | '') ;;
+        *) fail "$name ($model): its state is $state, not live" ;;
+    esac
+    found="$found${found:+, }$name ($model, firmware $(read_of "$controller/firmware_rev"))"
+done
+[ -n "$found" ] || absent "no NVMe disk: $GB10_SYS/class/nvme is empty"
+
+disks=''
+for disk in "$GB10_SYS"/block/nvme*n*; do
+    [ -e "$disk" ] || continue
+    name=${disk##*/}
+    [ "$(read_of "$disk/ro")" != 1 ] || fail "$name: the disk has become read-only"
+    sectors=$(read_of "$disk/size") # of 512 bytes, whatever the disk's own are
+    disks="$disks${disks:+, }$name $((${sectors:-0} / 1953125)) GB"
+done
+[ -n "$disks" ] || fail "$found: there, but without a namespace: no disk"
+
+probe=$GB10_STATE/tmp/writable
+echo probe >"$probe" || fail "$GB10_STATE cannot be written: is the root file system read-only?"
+rm -f "$probe"
+
+# -P keeps each file system on one line; the field before the percentage is what is available.
+free_mib=$(df -Pk "$GB10_ROOT/" | awk 'NR == 2 { for (i = 3; i <= NF; i++) if ($i ~ /^[0-9]+%$/) print int($(i - 1) / 1024) }')
+[ -n "$free_mib" ] || fail "df tells no free space of $GB10_ROOT/"
+[ "$free_mib" -ge "$least_free_mib" ] \
+    || fail "$free_mib MiB free on $GB10_ROOT/, and $least_free_mib are asked for ($found)"
+echo "$found; $disks; $((free_mib / 1024)) GiB free on $GB10_ROOT/"

@@ -1,0 +1,40 @@
+# The container runtime: docker, or containerd by itself, and the NVIDIA runtime registered with it.
+# shellcheck shell=sh
+set -u
+
+# Seconds to wait for the daemon, which may still be starting.
+daemon_wait=${GB10_DAEMON_WAIT:-30}
+
+# The NVIDIA container toolkit registers `nvidia`, or another name that its own binary stands behind.
+register='nvidia-ctk runtime configure registers it'
+
+# answer_of COMMAND… : its output in $answer, waited for as long as the daemon may take.
+answer_of() {
+    until answer=$("$@" 2>&1); do
+        [ "$daemon_wait" -gt 0 ] || fail "$1 does not answer: $answer"
+        daemon_wait=$((daemon_wait - 1))
+        sleep 1
+    done
+}
+
+if command -v docker >/dev/null; then
+    answer_of docker info --format '{{.ServerVersion}}'
+    version=$answer
+    # shellcheck disable=SC2016 # a template of Go
+    answer_of docker info --format '{{range $name, $runtime := .Runtimes}}{{$name}} {{end}}'
+    case " $answer " in
+        *" nvidia "*) ;;
+        *) fail "docker $version: the NVIDIA runtime is not registered (registered: $answer); $register" ;;
+    esac
+    echo "docker $version; runtimes: $answer"
+elif command -v containerd >/dev/null; then
+    version=$(containerd --version 2>&1 | awk '{ print $3 }')
+    answer_of containerd config dump
+    case $answer in
+        *nvidia-container-runtime*) ;;
+        *) fail "containerd $version: the NVIDIA runtime is not registered; $register" ;;
+    esac
+    echo "containerd $version; the NVIDIA runtime is registered"
+else
+    absent "neither docker nor containerd is installed"
+fi
