@@ -27,7 +27,7 @@ const SITE_FILE: &str = "site.json";
 const DEVICES_FILE: &str = "devices.json";
 
 /// Longest host name that Linux takes.
-const HOSTNAME_BYTES: usize = 63;
+const NAME_BYTES: usize = 63;
 
 /// `{DATA_PATH}/site.json` and `{DATA_PATH}/devices.json`, always as they are on the disk.
 pub struct SiteFiles {
@@ -79,10 +79,12 @@ impl Default for Site {
 #[derive(Deserialize)]
 #[allow(dead_code)]
 struct KnownFields {
-    username: Option<Hostname>,
+    username: Option<PlainName>,
     password_hash: Option<PasswordHash>,
     authorized_keys: Option<Vec<String>>,
     timezone: Option<String>,
+    locale: Option<String>,
+    keyboard: Option<String>,
     apt_mirror: Option<String>,
     proxy: Option<String>,
     packages: Option<Vec<String>>,
@@ -101,7 +103,7 @@ pub struct Devices {
 #[serde(deny_unknown_fields)]
 pub struct KnownDevice {
     /// Its host name.
-    pub hostname: Option<Hostname>,
+    pub hostname: Option<PlainName>,
     /// The other MACs of the same box: a GB10 has six or so.
     #[serde(default)]
     pub macs: Vec<MacAddr>,
@@ -114,27 +116,27 @@ pub struct KnownDevice {
 
 /// A name that may stand in a URL, a file name and a shell command: one label of RFC 1123.
 #[derive(Debug, Clone, PartialEq, Eq, DeserializeFromStr)]
-pub struct Hostname(String);
+pub struct PlainName(String);
 
-impl Hostname {
+impl PlainName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl std::str::FromStr for Hostname {
+impl std::str::FromStr for PlainName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let is_label = (1..=HOSTNAME_BYTES).contains(&text.len())
+        let is_label = (1..=NAME_BYTES).contains(&text.len())
             && text.bytes().all(plain)
             && !text.starts_with('-')
             && !text.ends_with('-');
         match is_label {
             true => Ok(Self(text.to_owned())),
             false => Err(format!(
-                "{} is no plain name: expected 1 to {HOSTNAME_BYTES} letters, digits and hyphens",
+                "{} is no plain name: expected 1 to {NAME_BYTES} letters, digits and hyphens",
                 excerpt(text)
             )),
         }
