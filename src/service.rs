@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -25,6 +25,9 @@ use crate::systemd;
 
 /// Longest that requests under way may take after SIGTERM.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a last round of commits may take, even when requests used up the time.
+const LAST_ROUND_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How often the text of `systemctl status` is brought up to date.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
@@ -158,10 +161,14 @@ async fn serve(
         DRAIN_PATIENCE.as_secs()
     );
     systemd::stopping(DRAIN_PATIENCE + Duration::from_secs(5));
+    let deadline = Instant::now() + DRAIN_PATIENCE;
     stop.send_replace(true);
     while listeners.join_next().await.is_some() {}
-    if let Err(reason) = app.store.flush().await {
-        warn!(%reason, "the last seed fetches are not on record");
+    let left = deadline
+        .saturating_duration_since(Instant::now())
+        .max(LAST_ROUND_PATIENCE);
+    if !matches!(timeout(left, app.store.flush()).await, Ok(Ok(()))) {
+        warn!("the last seed fetches are not on record: the state is busy or cannot be written");
     }
     info!("stopped");
     Ok(())
@@ -169,7 +176,7 @@ async fn serve(
 
 /// Whether the threads that serve requests take a new task.
 async fn workers_answer() -> bool {
-    tokio::time::timeout(WORKER_PATIENCE, tokio::spawn(async {}))
+    timeout(WORKER_PATIENCE, tokio::spawn(async {}))
         .await
         .is_ok()
 }
