@@ -48,7 +48,7 @@ const STALLED_ROUND: Duration = Duration::from_secs(30);
 const NOTE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longest that a round waits for reports that are likely to come.
-const GATHER_PATIENCE: Duration = Duration::from_millis(2);
+const GATHER_PATIENCE: Duration = Duration::from_millis(3);
 
 /// An editor that writes in place empties the file first, so what is no JSON may be half written.
 /// It counts as corrupt once it did not change for so long.
@@ -682,7 +682,7 @@ impl State {
             }
             // Those who were answered in the last round may all be about to report again. A
             // moment's wait for them saves a round; a device that reports alone waits for nobody.
-            let deadline = Instant::now() + (last_took / 4).min(GATHER_PATIENCE);
+            let deadline = Instant::now() + (last_took / 3).min(GATHER_PATIENCE);
             while gathered.len() < last_gathered
                 && let Ok(message) =
                     messages.recv_timeout(deadline.saturating_duration_since(Instant::now()))
