@@ -9,7 +9,7 @@
 //! | 5 | [`cli`] |
 //! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
 //! | 3 | [`http`] |
-//! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`store`] |
+//! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`manifest`], [`store`] |
 //! | 1 | [`config`], [`defaults`], [`mac`], [`onboarding`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
 
 pub mod cli;
@@ -23,6 +23,7 @@ pub mod jinja;
 pub mod journal;
 pub mod listener;
 pub mod mac;
+pub mod manifest;
 pub mod message_id;
 pub mod neighbours;
 pub mod onboarding;

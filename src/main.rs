@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let Cli { command, config } = Cli::parse();
     match command {
         Some(Command::Check) => return cli::check(&config),
+        Some(Command::Manifest { action }) => return cli::manifest(&config, &action),
         Some(Command::Completions { shell }) => return cli::completions(shell),
         None => {}
     }
