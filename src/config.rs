@@ -1,21 +1,18 @@
 //! The settings: from the environment, or from flags of the same names, which win.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
 use ipnet::IpNet;
-use serde_with::DeserializeFromStr;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::neighbours::ARP_TABLE;
-use crate::seed::DEFAULT_FALLBACK_PASSWORD_HASH;
+use crate::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 
 /// Every setting, each with its default.
 #[derive(Debug, Clone, Args)]
@@ -94,23 +91,6 @@ fn log_filter(text: &str) -> Result<Targets, String> {
     }
 }
 
-/// A password's crypt hash. It is never shown.
-#[derive(Clone, DeserializeFromStr)]
-pub struct PasswordHash(String);
-
-impl PasswordHash {
-    /// The hash, for a template.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PasswordHash(…)")
-    }
-}
-
 /// Reads a [`PasswordHash`]. Unlike clap's own parsers it does not repeat a wrong value, which may
 /// be the password itself, into the journal.
 #[derive(Clone)]
@@ -131,19 +111,5 @@ impl TypedValueParser for PasswordHashParser {
             let message = format!("invalid value for '{setting}': {reason}\n");
             clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
-    }
-}
-
-impl FromStr for PasswordHash {
-    type Err = &'static str;
-
-    /// Takes `$id$…` in crypt(5)'s alphabet, which is safe between quotes in YAML.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"$./=,-+_".contains(&byte);
-        if text.starts_with('$') && text.matches('$').count() >= 3 && text.bytes().all(plain) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("no crypt hash: expected $id$salt$hash, as `openssl passwd -6` prints it")
-        }
     }
 }

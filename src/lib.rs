@@ -7,10 +7,10 @@
 //! | floor | room |
 //! |---|---|
 //! | 5 | [`cli`] |
-//! | 4 | [`service`], [`listener`], [`systemd`], [`journal`] |
+//! | 4 | [`config`], [`service`], [`listener`], [`systemd`], [`journal`] |
 //! | 3 | [`http`] |
 //! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`manifest`], [`store`] |
-//! | 1 | [`config`], [`defaults`], [`mac`], [`onboarding`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
+//! | 1 | [`defaults`], [`mac`], [`onboarding`], [`password`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
 
 pub mod cli;
 pub mod config;
@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod message_id;
 pub mod neighbours;
 pub mod onboarding;
+pub mod password;
 pub mod record;
 pub mod seed;
 pub mod service;

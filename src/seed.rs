@@ -32,9 +32,6 @@ const CLOUD_CONFIG: &str = "#cloud-config";
 /// An address of the range for documentation (RFC 7042, 2.1.2), to try templates with.
 const SAMPLE_MAC: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
 
-/// The default password is `gb10-change-me`; the first login must choose another.
-pub const DEFAULT_FALLBACK_PASSWORD_HASH: &str = "$6$gb10provision$Sz/kEtX7K2v4zDdGnx81PJjXgqCwgaR1U1xtjZj8C0Pqn1N4itMko2g5tB8qvfXj05fwhXGvRApe3lMY49ug1/";
-
 const EMBEDDED_USER_DATA: &str = include_str!("../templates/user-data.yaml.j2");
 const EMBEDDED_META_DATA: &str = include_str!("../templates/meta-data.yaml.j2");
 const EMBEDDED_FALLBACK: &str = include_str!("../templates/fallback.yaml.j2");

@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 use serde_with::DeserializeFromStr;
 use tracing::{info, warn};
 
-use crate::config::PasswordHash;
 use crate::excerpt::excerpt;
 use crate::fault::Fault;
 use crate::mac::MacAddr;
 use crate::message_id;
+use crate::password::PasswordHash;
 use crate::stamp::Watch;
 
 /// The operator's values for templates.
