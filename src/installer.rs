@@ -51,6 +51,34 @@ const AUTOINSTALL: &str = "subiquity/load_autoinstall_config";
 /// The commands at the end, `command_0` and so on.
 const LATE_COMMAND: &str = "subiquity/Late/run_user_supplied/command_";
 
+/// The failure of a step, which may be why the whole installation fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    step: String,
+    reason: String,
+}
+
+impl Cause {
+    /// Whether the installation went on in spite of it: the step was tried again with success, or
+    /// a step around it ended well.
+    pub fn is_overcome_by(&self, event: &Event) -> bool {
+        let inner = self.step.strip_prefix(&event.name);
+        let is_around = inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('/'));
+        event.event_type == "finish" && !event.failed() && is_around
+    }
+
+    /// Whether this explains a failed installation better than an earlier one: the first failure
+    /// of a step of the installation does. What runs beside it (looking for updates, for drivers)
+    /// may fail without harm.
+    pub fn outranks(&self, earlier: &Cause) -> bool {
+        self.is_of_the_installation() && !earlier.is_of_the_installation()
+    }
+
+    fn is_of_the_installation(&self) -> bool {
+        self.step.starts_with(INSTALL) || self.step.starts_with(LATE_COMMAND)
+    }
+}
+
 impl Event {
     /// Reads the body of a webhook. A body that is no such event is one that says nothing.
     pub fn from_json(body: &[u8]) -> Self {
@@ -59,14 +87,17 @@ impl Event {
 
     /// The milestone that this event is, if it is one.
     ///
-    /// `cause` has the first failure of a step of the same installation: the event that ends it
-    /// does not repeat it.
-    pub fn milestone(&self, cause: Option<&str>) -> Option<Milestone> {
+    /// `cause` is a failure of a step of the same installation: the event that ends it does not
+    /// repeat it.
+    pub fn milestone(&self, cause: Option<&Cause>) -> Option<Milestone> {
         let (phase, detail) = match (self.name.as_str(), self.event_type.as_str()) {
             (INSTALL, "start") => (Phase::Start, "the installer runs".to_owned()),
             (INSTALL, "finish") if self.failed() => (
                 Phase::Fail,
-                cause.unwrap_or("the installation failed").to_owned(),
+                match cause {
+                    Some(cause) => cause.reason.clone(),
+                    None => self.with_description("the installation failed"),
+                },
             ),
             (INSTALL, "finish") => (Phase::Done, "installed".to_owned()),
             (AUTOINSTALL, "finish") if self.failed() => (
@@ -86,13 +117,16 @@ impl Event {
     }
 
     /// What to remember as the cause, should the installation fail: the failure of a step.
-    pub fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<Cause> {
         let is_step = self.event_type == "finish" && self.failed() && self.name != INSTALL;
         if !is_step {
             return None;
         }
         let step = self.step().unwrap_or_else(|| self.name.clone());
-        Some(self.with_description(&format!("{step} failed")))
+        Some(Cause {
+            step: self.name.clone(),
+            reason: self.with_description(&format!("{step} failed")),
+        })
     }
 
     /// Whether a new installation begins, so that causes of an earlier one are void.

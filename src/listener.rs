@@ -39,6 +39,10 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// moment before, so its request is on the way, and closing it would cost a device a retry.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
+/// Connections that may wait to be accepted, as in the .socket unit. The 128 of the standard library
+/// overflow when a rack boots, and each box that is dropped waits a second for TCP's next try.
+const BACKLOG: i32 = 4096;
+
 /// Wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -90,7 +94,11 @@ pub fn sockets(
     } else {
         let bind = |&address: &SocketAddr| {
             refuse_wildcard(address)?;
-            StdTcpListener::bind(address).map_err(|cause| ListenError::Bind { address, cause })
+            let bound = StdTcpListener::bind(address).and_then(|listener| {
+                rustix::net::listen(&listener, BACKLOG)?;
+                Ok(listener)
+            });
+            bound.map_err(|cause| ListenError::Bind { address, cause })
         };
         addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?
     };

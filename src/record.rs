@@ -151,10 +151,11 @@ impl ClientRecord {
 
     /// Enters what this host saw itself: that the device fetched its seed. Neither stage nor
     /// identity changes by that; but a device that installed, and then starts from PXE again, is
-    /// being installed again.
-    pub fn enter_fetches(&mut self, fetches: &Fetches) -> Result<(), serde_json::Error> {
+    /// being installed again: how often so far is returned where it shows by these fetches.
+    pub fn enter_fetches(&mut self, fetches: &Fetches) -> Result<Option<u64>, serde_json::Error> {
         let Fetches {
             mac,
+            hostname,
             first,
             last,
             count,
@@ -162,7 +163,8 @@ impl ClientRecord {
         if self.fields.is_empty() {
             self.set("mac", mac)?;
             self.set("ip", &last.ip)?;
-            self.set("hostname", &default_hostname(&mac.slug()))?;
+            let default = || default_hostname(&mac.slug());
+            self.set("hostname", &hostname.clone().unwrap_or_else(default))?;
         }
         let before: Option<SeedFetches> = self.get(SEED);
         let since = before.as_ref().map(|seed| seed.last.timestamp.0);
@@ -201,7 +203,8 @@ impl ClientRecord {
             seed.reinstalling = true;
             seed.reinstalls += 1;
         }
-        self.set(SEED, &seed)
+        self.set(SEED, &seed)?;
+        Ok(installed_since.then_some(seed.reinstalls))
     }
 
     /// The stage of the last report, also where this version does not know it.
@@ -342,6 +345,8 @@ impl Fetch {
 #[derive(Debug, Clone)]
 pub struct Fetches {
     mac: MacAddr,
+    /// The name that `devices.json` gives the device.
+    hostname: Option<String>,
     first: Fetch,
     last: Fetch,
     count: u64,
@@ -349,9 +354,10 @@ pub struct Fetches {
 
 impl Fetches {
     /// The first of them.
-    pub fn new(mac: MacAddr, fetch: Fetch) -> Self {
+    pub fn new(mac: MacAddr, hostname: Option<String>, fetch: Fetch) -> Self {
         Self {
             mac,
+            hostname,
             first: fetch.clone(),
             last: fetch,
             count: 1,

@@ -130,7 +130,7 @@ impl Device {
                 hostname => hostname.as_str(),
                 role => self.known.role.as_deref(),
                 macs => self.known.macs.iter().map(MacAddr::to_string).collect::<Vec<_>>(),
-                vars => Value::from_iter(self.known.vars.clone()),
+                vars => self.known.vars.clone(),
             },
             hostname,
         }

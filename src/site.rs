@@ -11,7 +11,7 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_with::DeserializeFromStr;
+use serde_with::{DeserializeFromStr, Map, serde_as};
 use tracing::{info, warn};
 
 use crate::excerpt::excerpt;
@@ -36,6 +36,9 @@ pub struct SiteFiles {
 }
 
 impl SiteFiles {
+    /// Their names in the data folder.
+    pub const NAMES: [&str; 2] = [SITE_FILE, DEVICES_FILE];
+
     /// Reads both, and warns of faults.
     pub fn load(data_path: &Path) -> Self {
         Self {
@@ -70,7 +73,7 @@ pub struct Site(pub Value);
 
 impl Default for Site {
     fn default() -> Self {
-        Self(Value::from_iter(std::iter::empty::<(&str, Value)>()))
+        Self(Value::from(BTreeMap::<String, Value>::new()))
     }
 }
 
@@ -90,13 +93,19 @@ struct KnownFields {
     packages: Option<Vec<String>>,
 }
 
-/// All devices of `devices.json`.
+/// All devices of `devices.json`. In order, so that a fault that two of them make reads the same
+/// each time.
 #[derive(Debug, Default)]
 pub struct Devices {
-    known: HashMap<MacAddr, KnownDevice>,
+    known: BTreeMap<MacAddr, KnownDevice>,
     /// Every MAC of a box to the one that its record has.
     primary: HashMap<MacAddr, MacAddr>,
 }
+
+/// The content of `devices.json`, one MAC twice included.
+#[serde_as]
+#[derive(Deserialize)]
+struct KnownDevices(#[serde_as(as = "Map<_, _>")] Vec<(MacAddr, KnownDevice)>);
 
 /// One device of `devices.json`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -181,35 +190,47 @@ fn typed<T: DeserializeOwned>(text: &str) -> Result<T, (Option<usize>, String)> 
 
 impl Parse for Site {
     fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
-        let _: KnownFields = typed(text)?;
         let values: Value = typed(text)?;
-        match values.kind() {
-            ValueKind::Map => Ok(Self(values)),
-            kind => Err((Some(1), format!("{kind}: expected an object"))),
+        // First, for a struct is read from an array, too.
+        if values.kind() != ValueKind::Map {
+            let reason = format!("{}: expected an object", values.kind());
+            return Err((Some(1), reason));
         }
+        let _: KnownFields = typed(text)?;
+        Ok(Self(values))
     }
 }
 
 impl Parse for Devices {
     fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
-        let known: HashMap<MacAddr, KnownDevice> = typed(text)?;
+        let KnownDevices(devices) = typed(text)?;
+        let lines: Vec<_> = text.lines().collect();
+        let fault = |mac: MacAddr, reason: String| {
+            let line = lines.iter().rposition(|line| names(line, mac));
+            (line.map(|line| line + 1), reason)
+        };
+        let mut known = BTreeMap::new();
+        for (mac, device) in devices {
+            if known.insert(mac, device).is_some() {
+                return Err(fault(mac, format!("{mac} is a device twice")));
+            }
+        }
         let mut primary = HashMap::new();
         for (&mac, device) in &known {
             for &alias in std::iter::once(&mac).chain(&device.macs) {
                 if let Some(other) = primary.insert(alias, mac).filter(|other| *other != mac) {
-                    let named = |line: &str| line.contains(&alias.to_string());
-                    let line = text
-                        .lines()
-                        .collect::<Vec<_>>()
-                        .iter()
-                        .rposition(|line| named(line));
-                    let reason = format!("{alias} belongs to two devices, {mac} and {other}");
-                    return Err((line.map(|line| line + 1), reason));
+                    let reason = format!("{alias} belongs to two devices, {other} and {mac}");
+                    return Err(fault(alias, reason));
                 }
             }
         }
         Ok(Self { known, primary })
     }
+}
+
+/// Whether a MAC stands in a line, in whatever spelling.
+fn names(line: &str, mac: MacAddr) -> bool {
+    line.split('"').any(|text| text.parse() == Ok(mac))
 }
 
 /// A JSON file of which the last good version counts.

@@ -426,6 +426,16 @@ impl Store {
         &self,
         report: Report,
     ) -> impl Future<Output = Result<Recorded, StoreError>> + Send + use<> {
+        self.record_within(LOCK_PATIENCE, report)
+    }
+
+    /// As [`record`](Self::record), for a report that nobody waits for: it may stand in the queue
+    /// for `patience`, and so keeps its place before later ones.
+    pub fn record_within(
+        &self,
+        patience: Duration,
+        report: Report,
+    ) -> impl Future<Output = Result<Recorded, StoreError>> + Send + use<> {
         let (answer, mut committed) = oneshot::channel();
         let settled = Arc::new(AtomicBool::new(false));
         let job = Job {
@@ -436,7 +446,7 @@ impl Store {
         let queued = self.enqueue(Message::Record(job));
         async move {
             queued?;
-            let outcome = match timeout(LOCK_PATIENCE, &mut committed).await {
+            let outcome = match timeout(patience, &mut committed).await {
                 Ok(outcome) => outcome,
                 Err(_) if claim(&settled) => return Err(StoreError::Busy),
                 Err(_) => committed.await,
@@ -446,13 +456,13 @@ impl Store {
     }
 
     /// Notes that a device fetched its seed. That costs no fsync: it is entered with the next
-    /// round, or a little later.
-    pub fn note(&self, mac: MacAddr, fetch: Fetch) {
+    /// round, or a little later. A device that is new then gets `hostname`, or the default.
+    pub fn note(&self, mac: MacAddr, hostname: Option<String>, fetch: Fetch) {
         let mut unentered = locked(&self.state.unentered);
         let room = unentered.len() < self.state.limits.clients;
         match unentered.entry(mac) {
             Entry::Occupied(mut entry) => entry.get_mut().add(fetch),
-            Entry::Vacant(entry) if room => _ = entry.insert(Fetches::new(mac, fetch)),
+            Entry::Vacant(entry) if room => _ = entry.insert(Fetches::new(mac, hostname, fetch)),
             Entry::Vacant(_) => {}
         }
     }
@@ -792,9 +802,14 @@ impl State {
                 outcome => entered.push(outcome),
             }
         }
-        let mut first_seen = Vec::new();
+        let (mut first_seen, mut reinstalling) = (Vec::new(), Vec::new());
         for (mac, fetches) in notes {
-            match changes.change(*mac, |record| record.enter_fetches(fetches)) {
+            let enter = |record: &mut ClientRecord| {
+                let times = record.enter_fetches(fetches)?;
+                reinstalling.extend(times.map(|times| (*mac, times)));
+                Ok(())
+            };
+            match changes.change(*mac, enter) {
                 Err(error @ StoreError::Io { .. }) => return Err(error),
                 Ok(true) => first_seen.push(*mac),
                 Ok(false) | Err(_) => {}
@@ -811,6 +826,9 @@ impl State {
         for mac in first_seen {
             let message_id = message_id::DEVICE_FIRST_SEEN;
             info!(message_id, gb10.mac = %mac, "a device is first seen: {mac} fetched its seed");
+        }
+        for (mac, times) in reinstalling {
+            warn!(gb10.mac = %mac, times, "reinstalling: {mac} fetched its seed again after it reported an installation, {times} times so far");
         }
         let outcomes = jobs.iter().zip(entered).map(|(job, entered)| {
             let first_seen = entered?;

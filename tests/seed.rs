@@ -171,10 +171,10 @@ fn the_embedded_seed_needs_no_staging_and_costs_a_boot_no_wait() {
     let user_data = seed("user-data");
     assert!(user_data.starts_with("#cloud-config\n"));
     assert!(
-        user_data.contains("\n    hostname: gb10-pxe-aa-bb-cc-dd-ee-ff\n"),
+        user_data.contains("\n    hostname: \"gb10-pxe-aa-bb-cc-dd-ee-ff\"\n"),
         "{user_data}"
     );
-    let heartbeat = format!("\"http://{}/heartbeat\"", service.address);
+    let heartbeat = format!("http://{}/heartbeat", service.address);
     assert!(user_data.contains(&heartbeat), "{user_data}");
     assert_eq!(
         seed("meta-data"),

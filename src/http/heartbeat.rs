@@ -19,7 +19,7 @@ use super::{ApiError, App};
 use crate::mac::MacAddr;
 use crate::message_id;
 use crate::onboarding::{Heartbeat, Phase, Report, Stage};
-use crate::store::{Recorded, StoreError};
+use crate::store::{LOCK_PATIENCE, Recorded, StoreError};
 
 /// Largest body of a heartbeat, in bytes.
 const BODY_BYTES: usize = 16 * 1024;
@@ -75,7 +75,7 @@ pub async fn receive(
         detail,
         arp_mac,
     };
-    let recorded = record(&app, report, identity.source).await?;
+    let recorded = record(&app, report, identity.source, LOCK_PATIENCE).await?;
     Ok((
         [(header::CONTENT_TYPE, "application/json")],
         recorded.record,
@@ -85,11 +85,13 @@ pub async fn receive(
 
 /// Puts a report on record, and logs that, or why not.
 ///
-/// As with [`Store::record`](crate::store::Store::record), it stands in the queue on return.
+/// As with [`Store::record_within`](crate::store::Store::record_within), it stands in the queue on
+/// return.
 pub fn record(
     app: &App,
     report: Report,
     source: MacSource,
+    patience: Duration,
 ) -> impl Future<Output = Result<Recorded, StoreError>> + Send + use<> {
     let Report {
         mac,
@@ -98,7 +100,7 @@ pub fn record(
         phase,
         ..
     } = report;
-    let recorded = app.store.record(report);
+    let recorded = app.store.record_within(patience, report);
     async move {
         let recorded = recorded.await.inspect_err(|reason| {
             warn!(

@@ -19,7 +19,7 @@ use tracing::{debug, error};
 use super::device::{Connection, Identity, MacSource, claimed_mac};
 use super::heartbeat::{read, record};
 use super::{ApiError, App};
-use crate::installer::Event;
+use crate::installer::{Cause, Event};
 use crate::mac::MacAddr;
 use crate::onboarding::{Report, Stage};
 use crate::seed::UNKNOWN;
@@ -34,10 +34,14 @@ const MAX_WAITING: usize = 4096;
 /// Pauses between the tries to put a milestone on record, in seconds: some ten minutes in all.
 const PAUSES: [u64; 8] = [1, 2, 5, 15, 30, 60, 180, 300];
 
+/// How long a milestone may stand in the queue for the state. Nobody waits for it, and it must not
+/// be overtaken by the device's next one, whatever holds the lock meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// What is remembered between the events of one installation.
 pub struct Installations {
-    /// The first failure of a step, by device: why the installation will fail.
-    causes: Mutex<HashMap<MacAddr, String>>,
+    /// By device, why its installation will fail, should it.
+    causes: Mutex<HashMap<MacAddr, Cause>>,
     places: Arc<Semaphore>,
 }
 
@@ -59,7 +63,11 @@ pub async fn receive(
 ) -> Result<StatusCode, ApiError> {
     let Path(mac) = mac?;
     let ip = connection.ip();
-    let identity = match claimed_mac(mac.strip_prefix(UNKNOWN).unwrap_or(&mac))? {
+    let claimed = match mac.as_str() {
+        UNKNOWN => None,
+        mac => claimed_mac(mac)?,
+    };
+    let identity = match claimed {
         Some(mac) => Identity {
             mac: Some(mac),
             source: MacSource::Path,
@@ -80,12 +88,15 @@ pub async fn receive(
         if event.begins() {
             causes.remove(&mac);
         }
-        if let Some(cause) = event.failure()
-            && (causes.len() < MAX_WAITING || causes.contains_key(&mac))
+        let known = causes.get(&mac);
+        if known.is_some_and(|known| known.is_overcome_by(&event)) {
+            causes.remove(&mac);
+        } else if let Some(cause) = event.failure()
+            && known.map_or(causes.len() < MAX_WAITING, |known| cause.outranks(known))
         {
-            causes.entry(mac).or_insert(cause);
+            causes.insert(mac, cause);
         }
-        event.milestone(causes.get(&mac).map(String::as_str))
+        event.milestone(causes.get(&mac))
     };
     if let Some(milestone) = milestone {
         let report = Report {
@@ -110,7 +121,7 @@ fn record_behind(app: &Arc<App>, report: Report, source: MacSource) {
         return;
     };
     // In the queue before this request is answered, so that a device's events keep their order.
-    let mut outcome = record(app, report.clone(), source);
+    let mut outcome = record(app, report.clone(), source, PATIENCE);
     let app = Arc::clone(app);
     tokio::spawn(async move {
         for pause in PAUSES {
@@ -118,7 +129,7 @@ fn record_behind(app: &Arc<App>, report: Report, source: MacSource) {
                 Ok(_) | Err(StoreError::TooManyClients(_) | StoreError::Stopped) => return,
                 Err(_) => tokio::time::sleep(Duration::from_secs(pause)).await,
             }
-            outcome = record(&app, report.clone(), source);
+            outcome = record(&app, report.clone(), source, PATIENCE);
         }
         if outcome.await.is_err() {
             error!(gb10.mac = %report.mac, "an installer's event is lost, the state stayed unwritable: {}", report.mac);

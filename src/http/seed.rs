@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -24,33 +24,37 @@ use crate::seed::{Device, SeedFile, UNKNOWN};
 pub async fn file(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
+    method: Method,
     file: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let file = SeedFile::from_name(&file?).ok_or(ApiError::NotFound)?;
     let mac = mac_in_query(query.as_deref().unwrap_or_default())?;
-    serve(&app, connection, file, mac, MacSource::Query, &headers).await
+    let request = Asked {
+        connection,
+        method,
+        headers,
+    };
+    serve(&app, request, file, mac, MacSource::Query).await
 }
 
 /// `/cloud-init/aa:bb:cc:dd:ee:ff/user-data`
 pub async fn file_of_mac(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
+    method: Method,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((mac, file)) = path?;
     let file = SeedFile::from_name(&file).ok_or(ApiError::NotFound)?;
-    serve(
-        &app,
+    let request = Asked {
         connection,
-        file,
-        claimed_mac(&mac)?,
-        MacSource::Path,
-        &headers,
-    )
-    .await
+        method,
+        headers,
+    };
+    serve(&app, request, file, claimed_mac(&mac)?, MacSource::Path).await
 }
 
 /// `/cloud-init/?mac=aa:bb:cc:dd:ee:ffuser-data` and `/cloud-init/?mac=…&f=user-data`: cloud-init
@@ -58,6 +62,7 @@ pub async fn file_of_mac(
 pub async fn glued_to_query(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
+    method: Method,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -66,15 +71,12 @@ pub async fn glued_to_query(
         .into_iter()
         .find_map(|file| Some((file, query.strip_suffix(file.name())?)));
     let (file, query) = named.ok_or(ApiError::NotFound)?;
-    serve(
-        &app,
+    let request = Asked {
         connection,
-        file,
-        mac_in_query(query)?,
-        MacSource::Query,
-        &headers,
-    )
-    .await
+        method,
+        headers,
+    };
+    serve(&app, request, file, mac_in_query(query)?, MacSource::Query).await
 }
 
 fn mac_in_query(query: &str) -> Result<Option<MacAddr>, ApiError> {
@@ -85,14 +87,25 @@ fn mac_in_query(query: &str) -> Result<Option<MacAddr>, ApiError> {
     }
 }
 
+/// How a file was asked for, besides its name and its device's.
+struct Asked {
+    connection: Connection,
+    method: Method,
+    headers: HeaderMap,
+}
+
 async fn serve(
     app: &App,
-    connection: Connection,
+    asked: Asked,
     file: SeedFile,
     claimed: Option<MacAddr>,
     claimed_in: MacSource,
-    headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    let Asked {
+        connection,
+        method,
+        headers,
+    } = asked;
     let ip = connection.ip();
     let Identity { mac, source } = match claimed {
         Some(mac) => Identity {
@@ -110,16 +123,17 @@ async fn serve(
             .cloned()
             .unwrap_or_default(),
         lan: connection.local,
-        provision_url: provision_url(headers, connection.local),
+        provision_url: provision_url(&headers, connection.local),
     };
     let rendered = app
         .templates
         .render(file, &device)
         .map_err(|error| ApiError::internal("rendering an embedded template", error))?;
 
-    if let (SeedFile::UserData, Some(mac)) = (file, mac) {
+    // Whoever asks for the headers alone looks, and does not boot.
+    if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
         let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
-        app.store.note(mac, fetch);
+        app.store.note(mac, devices.hostname(mac), fetch);
     }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {

@@ -1,0 +1,628 @@
+//! Shows what an operator's `devices.json` and `site.json` do: names, variables and the one record
+//! of a box with many MACs, and that a fault in them is found by line and stops no boot.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::beats::clients_in;
+use common::*;
+use rustix::fs::RenameFlags;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const MAC: &str = "3c:6d:66:0a:1b:2c";
+const SECOND: &str = "3c:6d:66:0a:1b:2d";
+const SLUG: &str = "3c-6d-66-0a-1b-2c";
+const OTHER: &str = "3c:6d:66:ff:00:01";
+
+const DEVICES: &str = r#"{
+  "3c:6d:66:0a:1b:2c": {
+    "hostname": "spark-07",
+    "macs": ["3C-6D-66-0A-1B-2D"],
+    "role": "trainer",
+    "vars": {"rack": 3, "disks": ["nvme0n1"]}
+  }
+}
+"#;
+
+const SITE: &str = r#"{
+  "username": "ops",
+  "password_hash": "$6$salt$VERYSECRETHASH",
+  "authorized_keys": ["ssh-ed25519 AAAA ops"],
+  "timezone": "Europe/Berlin",
+  "colour": {"door": "green"}
+}
+"#;
+
+/// What must never be shown of it.
+const SECRET: &str = "VERYSECRETHASH";
+
+const USER_DATA: &str = "cloud-init-templates/user-data.yaml.j2";
+
+/// What a template gets of both, a line each.
+const TEMPLATE: &str = "#cloud-config\n\
+    mac: '{{ mac }}'\n\
+    hostname: '{{ hostname }}'\n\
+    device_hostname: '{{ device.hostname }}'\n\
+    role: '{{ device.role }}'\n\
+    macs: '{{ device.macs | join(\",\") }}'\n\
+    rack: '{{ device.vars.rack | default(\"none\") }}'\n\
+    disk: '{{ device.vars.disks[0] if device.vars.disks is defined else \"\" }}'\n\
+    username: '{{ site.username | default(\"gb10\") }}'\n\
+    key: '{{ site.authorized_keys[0] if site.authorized_keys is defined else \"\" }}'\n\
+    door: '{{ site.colour.door if site.colour is defined else \"\" }}'\n";
+
+fn start() -> Start {
+    Start::fresh().stage(USER_DATA, TEMPLATE)
+}
+
+fn user_data(service: &Service, mac: &str) -> String {
+    let answer = service.get(&format!("/cloud-init/{mac}/user-data"));
+    assert_eq!(answer.status, 200);
+    answer.text().to_owned()
+}
+
+fn rendered(mac: &str, hostname: &str, device: [&str; 4], site: [&str; 3]) -> String {
+    let [role, macs, rack, disk] = device;
+    let [username, key, door] = site;
+    format!(
+        "#cloud-config\nmac: '{mac}'\nhostname: '{hostname}'\ndevice_hostname: '{hostname}'\n\
+         role: '{role}'\nmacs: '{macs}'\nrack: '{rack}'\ndisk: '{disk}'\n\
+         username: '{username}'\nkey: '{key}'\ndoor: '{door}'"
+    )
+}
+
+const KNOWN: [&str; 4] = ["trainer", SECOND, "3", "nvme0n1"];
+const NOT_KNOWN: [&str; 4] = ["None", "", "none", ""];
+const OPS: [&str; 3] = ["ops", "ssh-ed25519 AAAA ops", "green"];
+const NO_SITE: [&str; 3] = ["gb10", "", ""];
+
+#[test]
+fn templates_know_the_device_and_the_site() {
+    let start = start()
+        .stage("devices.json", DEVICES)
+        .stage("site.json", SITE);
+    let service = start.service();
+    let known = rendered(MAC, "spark-07", KNOWN, OPS);
+    assert_eq!(user_data(&service, MAC), known);
+    // Another MAC of the box is the box.
+    assert_eq!(user_data(&service, SECOND), known);
+    assert_eq!(user_data(&service, "01-3c-6d-66-0a-1b-2d"), known);
+    let other = rendered(OTHER, "gb10-pxe-3c-6d-66-ff-00-01", NOT_KNOWN, OPS);
+    assert_eq!(user_data(&service, OTHER), other);
+    let meta_data = service.get(&format!("/cloud-init/{SECOND}/meta-data"));
+    assert_eq!(
+        meta_data.text().lines().collect::<Vec<_>>(),
+        ["instance-id: spark-07", "local-hostname: spark-07"]
+    );
+    assert!(!service.log().contains(SECRET), "{}", service.log());
+}
+
+#[test]
+fn without_either_file_the_defaults_hold_and_nothing_is_warned_of() {
+    let service = start().service();
+    let default = rendered(MAC, "gb10-pxe-3c-6d-66-0a-1b-2c", NOT_KNOWN, NO_SITE);
+    assert_eq!(user_data(&service, MAC), default);
+    // Without either, they are empty mappings, that a template may ask for keys.
+    let kinds = "#cloud-config\nkinds: {{ site is mapping }} {{ device.vars is mapping }} {{ site.items() | list }}";
+    service.stage(USER_DATA, kinds);
+    assert_eq!(
+        user_data(&service, MAC),
+        "#cloud-config\nkinds: True True []"
+    );
+    assert!(!service.log().contains("WARN"), "{}", service.log());
+}
+
+#[test]
+fn an_edit_is_what_the_next_request_gets() {
+    let service = start().service();
+    let default = rendered(MAC, "gb10-pxe-3c-6d-66-0a-1b-2c", NOT_KNOWN, NO_SITE);
+    for round in 0..20 {
+        let name = format!("spark-{round}");
+        service.stage("devices.json", &DEVICES.replace("spark-07", &name));
+        let known = rendered(MAC, &name, KNOWN, NO_SITE);
+        assert_eq!(user_data(&service, SECOND), known);
+        service.stage("site.json", SITE);
+        assert_eq!(user_data(&service, MAC), rendered(MAC, &name, KNOWN, OPS));
+        for name in ["site.json", "devices.json"] {
+            std::fs::remove_file(service.data.join(name)).unwrap();
+        }
+        assert_eq!(user_data(&service, MAC), default);
+    }
+}
+
+#[test]
+fn heartbeats_and_seeds_of_any_mac_of_a_box_are_one_record_with_its_name() {
+    let devices = r#"{"3c:6d:66:0a:1b:2c": {"hostname": "spark-07", "macs": ["3c:6d:66:0a:1b:2d"]},
+        "3c:6d:66:00:00:01": {"role": "nameless"}}"#;
+    let service = start().stage("devices.json", devices).service();
+    user_data(&service, SECOND);
+    let seen = eventually("the fetch on record", || {
+        let clients = service.get("/clients").json();
+        clients.get(MAC).cloned()
+    });
+    assert_eq!(seen["mac"], MAC);
+    assert_eq!(seen["hostname"], "spark-07", "by the fetch alone");
+    for mac in [SECOND, MAC, "3C6D660A1B2D"] {
+        let record = service.heartbeat(mac, "network", "start").json();
+        assert_eq!(
+            (&record["mac"], &record["hostname"]),
+            (&json!(MAC), &json!("spark-07"))
+        );
+    }
+    let nameless = service
+        .heartbeat("3c:6d:66:00:00:01", "network", "start")
+        .json();
+    assert_eq!(nameless["hostname"], "gb10-pxe-3c-6d-66-00-00-01");
+    let clients = service.get("/clients").json();
+    assert_eq!(clients.as_object().unwrap().len(), 2, "{clients}");
+    assert_eq!(clients[MAC]["stages"].as_array().unwrap().len(), 3);
+
+    // A new name reaches the record with the next heartbeat, and stays when the file is gone.
+    service.stage("devices.json", &devices.replace("spark-07", "spark-08"));
+    let record = service.heartbeat(SECOND, "network", "done").json();
+    assert_eq!(record["hostname"], "spark-08");
+    std::fs::remove_file(service.data.join("devices.json")).unwrap();
+    let record = service.heartbeat(MAC, "storage", "start").json();
+    assert_eq!(record["hostname"], "spark-08");
+}
+
+// ---- A template of its own -----------------------------------------------------------------
+
+#[test]
+fn a_devices_own_template_goes_before_the_common_one_for_every_mac_of_it() {
+    let own = format!("cloud-init-templates/{SLUG}/user-data.yaml.j2");
+    let service = start().stage("devices.json", DEVICES).service();
+    let common = rendered(MAC, "spark-07", KNOWN, NO_SITE);
+    assert_eq!(user_data(&service, MAC), common);
+    for round in 0..5 {
+        let text = format!("#cloud-config\nown: '{{{{ hostname }}}}-{round}'");
+        service.stage(&own, &text);
+        let expected = format!("#cloud-config\nown: 'spark-07-{round}'");
+        assert_eq!(user_data(&service, MAC), expected);
+        assert_eq!(user_data(&service, SECOND), expected);
+        let other = user_data(&service, OTHER);
+        assert!(
+            other.starts_with(&format!("#cloud-config\nmac: '{OTHER}'")),
+            "{other}"
+        );
+    }
+    std::fs::remove_file(service.data.join(&own)).unwrap();
+    assert_eq!(user_data(&service, MAC), common);
+    // One file of its own says nothing of the others.
+    service.stage(
+        &format!("cloud-init-templates/{SLUG}/vendor-data.yaml.j2"),
+        "own: 1",
+    );
+    let vendor_data = |mac: &str| service.get(&format!("/cloud-init/{mac}/vendor-data"));
+    assert_eq!(vendor_data(SECOND).text(), "own: 1");
+    assert_eq!(vendor_data(OTHER).text(), "");
+    assert_eq!(user_data(&service, MAC), common);
+    assert!(!service.log().contains("WARN"), "{}", service.log());
+}
+
+#[test]
+fn a_devices_own_template_that_fails_is_warned_of_and_the_common_one_served() {
+    let own = format!("cloud-init-templates/{SLUG}/user-data.yaml.j2");
+    let file = format!("{SLUG}/user-data.yaml.j2");
+    let service = start().stage("devices.json", DEVICES).service();
+    let common = rendered(MAC, "spark-07", KNOWN, NO_SITE);
+    for (text, line) in [
+        ("#cloud-config\nx: 1\ny: {{ nowhere.at_all }}", Some("3")),
+        ("#cloud-config\n{% if %}", Some("2")),
+        ("#cloud-config\nx: [1", None),
+        ("no: cloud-config", None),
+    ] {
+        service.stage(&own, text);
+        assert_eq!(user_data(&service, SECOND), common, "{text:?}");
+        let place = match line {
+            Some(line) => format!("{file}:{line}: "),
+            None => format!("{file}: "),
+        };
+        service.wait_for_log(&["WARN", "a staged template failed", &place, MAC]);
+        let (status, _, stderr) = check(&service.data);
+        assert_eq!(status, Some(1));
+        assert!(stderr.contains(&place), "{stderr}");
+    }
+    service.stage(&own, "#cloud-config\nhealed: 1");
+    assert_eq!(user_data(&service, MAC), "#cloud-config\nhealed: 1");
+}
+
+// ---- Faults --------------------------------------------------------------------------------
+
+/// What `gb10-provision-api check` says: exit status, stdout and stderr.
+fn check(data: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(BINARY)
+        .arg("check")
+        .env("DATA_PATH", data)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// A file's faulty text, where the fault is, and what is said of it.
+type Faulty = (&'static str, &'static str, &'static str);
+
+const FAULTY_DEVICES: [Faulty; 12] = [
+    ("{\n  \"3c:6d:66:0a:1b:2c\": {\n", "devices.json:3: ", "EOF"),
+    ("", "devices.json:1: ", "EOF"),
+    ("[]\n", "devices.json:1: ", "expected a map"),
+    ("{\n  \"kitchen\": {}\n}", "devices.json:2: ", "kitchen"),
+    (
+        "{\n\n  \"ff:ff:ff:ff:ff:ff\": {}\n}",
+        "devices.json:3: ",
+        "broadcast",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark 07\"}}",
+        "devices.json:2: ",
+        "spark 07",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n\n  \"hostname\": 7}}",
+        "devices.json:3: ",
+        "integer `7`",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostnam\": \"spark\"}}",
+        "devices.json:2: ",
+        "unknown field `hostnam`",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"macs\": [\"3c:6d:66:0a:1b\"]}}",
+        "devices.json:2: ",
+        "3c:6d:66:0a:1b",
+    ),
+    (
+        "{\n  \"3c:6d:66:0a:1b:2c\": {\"macs\": [\"3c:6d:66:0a:1b:2d\"]},\n  \"3c:6d:66:00:00:01\": {\"macs\": [\"3C-6D-66-0A-1B-2D\"]}\n}",
+        "devices.json:3: ",
+        "3c:6d:66:0a:1b:2d belongs to two devices",
+    ),
+    (
+        "{\n  \"3c:6d:66:0a:1b:2c\": {\"macs\": [\"3c:6d:66:0a:1b:2d\"]},\n  \"3c6d660a1b2d\": {}\n}",
+        "devices.json:3: ",
+        "3c:6d:66:0a:1b:2d belongs to two devices",
+    ),
+    (
+        "{\n  \"3c:6d:66:0a:1b:2c\": {\"hostname\": \"a\"},\n  \"3C:6D:66:0A:1B:2C\": {\"hostname\": \"b\"}\n}",
+        "devices.json:3: ",
+        "3c:6d:66:0a:1b:2c is a device twice",
+    ),
+];
+
+const FAULTY_SITES: [Faulty; 9] = [
+    ("{\n  \"username\": \"ops\"\n", "site.json:3: ", "EOF"),
+    ("hello", "site.json:1: ", "expected value"),
+    ("[]", "site.json:1: ", "expected an object"),
+    (
+        "[\"$6$salt$VERYSECRETHASH\"]",
+        "site.json:1: ",
+        "expected an object",
+    ),
+    ("\"ops\"", "site.json:1: ", "expected an object"),
+    ("{\n  \"username\": \"o p s\"\n}", "site.json:2: ", "o p s"),
+    (
+        "{\n  \"username\": \"ops\",\n  \"authorized_keys\": \"ssh-ed25519 AAAA\"\n}",
+        "site.json:3: ",
+        "expected a sequence",
+    ),
+    (
+        "{\n  \"password_hash\": \"plain VERYSECRETHASH\"\n}",
+        "site.json:2: ",
+        "no crypt hash",
+    ),
+    (
+        "{\n  \"password_hash\": \"$6$salt$VERYSECRETHASH\",\n  \"timezone\": 1\n}",
+        "site.json:3: ",
+        "integer `1`",
+    ),
+];
+
+/// Puts a file in the place of another at once, for the service looks at it at any time.
+fn replace(data: &Path, name: &str, text: &str) {
+    stage(data, "new", text);
+    std::fs::rename(data.join("new"), data.join(name)).unwrap();
+}
+
+#[test]
+fn a_fault_leaves_the_last_good_version_in_force_and_is_warned_of_once_by_line() {
+    let start = start()
+        .stage("devices.json", DEVICES)
+        .stage("site.json", SITE);
+    let service = start.service();
+    let good = rendered(MAC, "spark-07", KNOWN, OPS);
+    for (name, sound, faults) in [
+        ("devices.json", DEVICES, &FAULTY_DEVICES[..]),
+        ("site.json", SITE, &FAULTY_SITES[..]),
+    ] {
+        for (text, place, reason) in faults {
+            let before = service.log().matches("a staged file has a fault").count();
+            replace(&service.data, name, text);
+            for _ in 0..3 {
+                assert_eq!(user_data(&service, SECOND), good, "{text}");
+            }
+            let warning = service.wait_for_log(&["WARN", place, reason]);
+            assert!(
+                warning.contains("last good version stays in force"),
+                "{warning}"
+            );
+            // The status line looks at the files, too, and none of them says it again.
+            let after = service.log().matches("a staged file has a fault").count();
+            assert!(after - before <= 1, "{}", service.log());
+
+            let (status, _, stderr) = check(&service.data);
+            assert_eq!(status, Some(1), "{text}");
+            let at = format!("{}/{place}", service.data.display());
+            let named = |line: &&str| line.starts_with(&at) && line.contains(reason);
+            assert_eq!(
+                stderr.lines().filter(named).count(),
+                1,
+                "{at} {reason}\n{stderr}"
+            );
+            assert!(!stderr.contains(SECRET), "{stderr}");
+        }
+        let record = service.heartbeat(SECOND, "network", "start").json();
+        assert_eq!(record["hostname"], "spark-07");
+        // An edit back heals.
+        service.stage(
+            name,
+            &sound.replace("spark-07", "spark-09").replace("ops", "osp"),
+        );
+        let healed = user_data(&service, SECOND);
+        assert!(
+            healed.contains("spark-09") || healed.contains("'osp'"),
+            "{healed}"
+        );
+        service.wait_for_log(&["INFO", &format!("{name} is in order again")]);
+        service.stage(name, sound);
+        assert_eq!(user_data(&service, SECOND), good);
+        assert_eq!(check(&service.data).0, Some(0));
+    }
+    assert!(!service.log().contains(SECRET), "{}", service.log());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_leaves_the_last_good_version_in_force() {
+    let start = start()
+        .stage("devices.json", DEVICES)
+        .stage("site.json", SITE);
+    let service = start.service();
+    let good = rendered(MAC, "spark-07", KNOWN, OPS);
+    assert_eq!(user_data(&service, MAC), good);
+    for name in ["devices.json", "site.json"] {
+        // A folder, since root may read a file of any mode. They change places at once, for while
+        // there is no file the defaults are in force.
+        let (file, folder) = (service.data.join(name), service.data.join("folder"));
+        std::fs::create_dir(&folder).unwrap();
+        let cwd = rustix::fs::CWD;
+        rustix::fs::renameat_with(cwd, &folder, cwd, &file, RenameFlags::EXCHANGE).unwrap();
+        assert_eq!(user_data(&service, MAC), good);
+        service.wait_for_log(&["WARN", &format!("{name}: cannot be read: ")]);
+        let (status, _, stderr) = check(&service.data);
+        let at = format!("{}/{name}: cannot be read: ", service.data.display());
+        assert_eq!(status, Some(1));
+        assert!(stderr.contains(&at), "{stderr}");
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&folder, &file).unwrap();
+        assert_eq!(user_data(&service, MAC), good);
+    }
+    for name in ["devices.json", "site.json"] {
+        std::fs::remove_file(service.data.join(name)).unwrap();
+    }
+    let default = rendered(MAC, "gb10-pxe-3c-6d-66-0a-1b-2c", NOT_KNOWN, NO_SITE);
+    assert_eq!(user_data(&service, MAC), default, "both are gone");
+}
+
+#[test]
+fn a_faulty_file_at_the_start_stops_no_boot() {
+    let start = start().stage("devices.json", "{").stage("site.json", "[");
+    let service = start.service();
+    for place in ["devices.json:1: ", "site.json:1: "] {
+        service.wait_for_log(&["WARN", place]);
+    }
+    let default = rendered(MAC, "gb10-pxe-3c-6d-66-0a-1b-2c", NOT_KNOWN, NO_SITE);
+    assert_eq!(user_data(&service, MAC), default);
+    assert_eq!(service.heartbeat(MAC, "network", "start").status, 200);
+    service.stage("devices.json", DEVICES);
+    service.stage("site.json", SITE);
+    assert_eq!(
+        user_data(&service, MAC),
+        rendered(MAC, "spark-07", KNOWN, OPS)
+    );
+}
+
+#[test]
+fn check_reads_both_files_also_where_no_template_is_staged() {
+    let data = tempfile::tempdir().unwrap();
+    stage(data.path(), "devices.json", "{\n  \"kitchen\": {}\n}");
+    stage(data.path(), "site.json", "{\n\n  \"username\": 1\n}");
+    let (status, stdout, stderr) = check(data.path());
+    assert_eq!(status, Some(1), "{stdout}{stderr}");
+    for place in ["site.json:3: ", "devices.json:2: "] {
+        let at = format!("{}/{place}", data.path().display());
+        let count = stderr.lines().filter(|line| line.starts_with(&at)).count();
+        assert_eq!(count, 1, "{at}\n{stderr}");
+    }
+    stage(data.path(), "devices.json", DEVICES);
+    stage(data.path(), "site.json", SITE);
+    let (status, stdout, stderr) = check(data.path());
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(
+        stdout.contains("the embedded defaults are served"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn check_tries_the_templates_for_every_device_of_the_file() {
+    let data = tempfile::tempdir().unwrap();
+    stage(data.path(), "devices.json", DEVICES);
+    let template = "#cloud-config\nx: 1\n{% if device.role == 'trainer' %}\ny: {{ device.vars.lost }}\n{% endif %}";
+    stage(data.path(), USER_DATA, template);
+    let (status, _, stderr) = check(data.path());
+    assert_eq!(status, Some(1), "{stderr}");
+    let at = format!(
+        "{}/{USER_DATA}:4: for the device {MAC}",
+        data.path().display()
+    );
+    assert!(stderr.starts_with(&at), "{stderr}");
+}
+
+// ---- The box's own second MAC in the neighbour table ---------------------------------------
+
+/// A LAN of two network namespaces, in which the device has [`SECOND`] as its address.
+struct Lan {
+    server: String,
+    device: String,
+    folder: TempDir,
+}
+
+fn ip_succeeds(arguments: &str) -> bool {
+    let mut ip = Command::new("ip");
+    ip.args(arguments.split_whitespace()).stderr(Stdio::null());
+    ip.status().is_ok_and(|status| status.success())
+}
+
+impl Lan {
+    /// None, with a word, where no network namespace can be had.
+    fn new() -> Option<Self> {
+        let works = |program: &str| {
+            let probe = Command::new(program)
+                .arg("-V")
+                .stdout(Stdio::null())
+                .status();
+            probe.is_ok_and(|status| status.success())
+        };
+        if !is_root() || !works("ip") || !works("curl") {
+            skip("network namespaces need root, ip and curl");
+            return None;
+        }
+        let lan = Self {
+            server: format!("dev{}s", std::process::id()),
+            device: format!("dev{}d", std::process::id()),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let (server, device) = (&lan.server, &lan.device);
+        if !ip_succeeds(&format!("netns add {server}")) {
+            skip("no network namespace can be made here");
+            return None;
+        }
+        for step in [
+            format!("netns add {device}"),
+            format!(
+                "link add lan0 netns {server} type veth peer name lan0 netns {device} address {SECOND}"
+            ),
+            format!("-n {server} address add 10.88.0.1/24 dev lan0"),
+            format!("-n {device} address add 10.88.0.2/24 dev lan0"),
+            format!("-n {server} link set lan0 up"),
+            format!("-n {device} link set lan0 up"),
+        ] {
+            assert!(ip_succeeds(&step), "ip {step}");
+        }
+        Some(lan)
+    }
+
+    /// What the device gets.
+    fn curl(&self, arguments: &[&str]) -> String {
+        let mut curl = Command::new("ip");
+        curl.args([
+            "netns",
+            "exec",
+            &self.device,
+            "curl",
+            "--silent",
+            "--max-time",
+            "20",
+        ]);
+        let output = curl.args(arguments).output().unwrap();
+        assert!(output.status.success(), "curl {arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for end in [&self.server, &self.device] {
+            ip_succeeds(&format!("netns delete {end}"));
+        }
+    }
+}
+
+#[test]
+fn a_boxs_own_second_mac_is_no_other_device_and_not_warned_of() {
+    let Some(lan) = Lan::new() else { return };
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", &lan.server, BINARY]);
+    let service = Start::by(inside, lan.folder.path())
+        .env("LISTEN", "10.88.0.1:0")
+        .stage(USER_DATA, TEMPLATE)
+        .stage("devices.json", DEVICES)
+        .service();
+    let url = |path: &str| format!("http://{}{path}", service.address);
+    // By its address alone.
+    let seed = lan.curl(&[&url("/cloud-init/user-data")]);
+    assert_eq!(seed, rendered(MAC, "spark-07", KNOWN, NO_SITE));
+    let beat = |body: Value| -> Value {
+        let answer = lan.curl(&["--data", &body.to_string(), &url("/heartbeat")]);
+        serde_json::from_str(&answer).unwrap()
+    };
+    let by_arp = beat(json!({"stage": "network", "phase": "start"}));
+    let claimed = beat(json!({"mac": MAC, "stage": "network", "phase": "done"}));
+    assert_eq!(
+        (&by_arp["mac"], &claimed["mac"]),
+        (&json!(MAC), &json!(MAC))
+    );
+    assert_eq!(claimed["stages"][1].get("arp_mac"), None, "{claimed}");
+    let event = r#"{"name": "subiquity/Install/install", "event_type": "start"}"#;
+    lan.curl(&["--data", event, &url("/report/unknown")]);
+    service.wait_for_log(&["heartbeat", MAC, "install start", "mac_source=\"arp\""]);
+    assert!(!service.log().contains("another MAC"), "{}", service.log());
+
+    // What is no MAC of the box still is.
+    let foreign = beat(json!({"mac": OTHER, "stage": "network", "phase": "done"}));
+    assert_eq!(foreign["stages"][0]["arp_mac"], SECOND);
+    service.wait_for_log(&["WARN", "another MAC", OTHER]);
+    let clients = clients_in(lan.folder.path()).unwrap();
+    assert_eq!(clients.as_object().unwrap().len(), 2, "{clients}");
+}
+
+// ---- A burst -------------------------------------------------------------------------------
+
+#[test]
+fn four_thousand_devices_on_file_cost_a_request_little() {
+    let mut devices = serde_json::Map::new();
+    for n in 0..4000 {
+        let mac = format!("3c:6d:66:{:02x}:{:02x}:00", n / 256, n % 256);
+        let second = format!("3c:6d:66:{:02x}:{:02x}:01", n / 256, n % 256);
+        devices.insert(
+            mac,
+            json!({"hostname": format!("spark-{n}"), "macs": [second]}),
+        );
+    }
+    let text = Value::Object(devices).to_string();
+    let service = start().stage("devices.json", &text).service();
+    user_data(&service, "3c:6d:66:01:02:01");
+    let began = Instant::now();
+    for n in 0..100 {
+        let mac = format!("3c:6d:66:00:{n:02x}:01");
+        assert!(user_data(&service, &mac).contains(&format!("hostname: 'spark-{n}'")));
+    }
+    println!(
+        "a seed with 4000 devices on file: {:?}",
+        began.elapsed() / 100
+    );
+    // Reading the file for each of them would take far longer in a debug build.
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}

@@ -1,0 +1,448 @@
+//! Shows what the installer's webhook events become: the few install events of a real run and of
+//! failing ones, a 204 for everything else, and nothing lost or out of order behind it.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::beats::*;
+use common::*;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const MAC: &str = "00:00:5e:00:53:07";
+
+/// The install events of the real run: phase and detail.
+const REAL_RUN: [(&str, &str); 11] = [
+    ("start", "the installer runs"),
+    ("progress", "configuring apt"),
+    ("progress", "partitioning"),
+    ("progress", "copying the system"),
+    ("progress", "configuring the installed system"),
+    ("progress", "installing kernel"),
+    ("progress", "installing boot loader"),
+    ("progress", "final configuration"),
+    ("progress", "running late command 0"),
+    ("progress", "running late command 1"),
+    ("done", "installed"),
+];
+
+const INSTALL: &str = "subiquity/Install/install";
+
+/// The bodies of the real run, as they were posted.
+fn real_run() -> Vec<String> {
+    let text = include_str!("data/subiquity-webhook-events.jsonl");
+    let events: Vec<_> = text.lines().map(str::to_owned).collect();
+    assert_eq!(events.len(), 300);
+    events
+}
+
+fn event(name: &str, event_type: &str, description: &str) -> Value {
+    json!({"name": name, "description": description, "event_type": event_type,
+        "origin": "curtin", "timestamp": 1795360785.03, "level": "INFO"})
+}
+
+fn finished(name: &str, result: &str, description: &str) -> String {
+    let mut event = event(name, "finish", description);
+    event["result"] = result.into();
+    event.to_string()
+}
+
+/// The real run up to the start of a step, which then fails with all steps around it.
+///
+/// No real run that fails is at hand; this has the order in which a failure travels outwards.
+fn run_that_fails_at(step_end: &str, description: &str) -> Vec<String> {
+    let mut events = Vec::new();
+    let mut open: Vec<Value> = Vec::new();
+    for text in real_run() {
+        let event: Value = serde_json::from_str(&text).unwrap();
+        events.push(text);
+        match event["event_type"].as_str() {
+            Some("start") => open.push(event.clone()),
+            _ => {
+                let of = open.iter().rposition(|open| open["name"] == event["name"]);
+                of.map(|of| open.remove(of));
+            }
+        }
+        let step = event["name"].as_str().unwrap();
+        if !step.ends_with(step_end) || !step.contains("/install") && !step.contains("/Late/") {
+            continue;
+        }
+        events.push(finished(step, "FAIL", description));
+        for around in open.iter().rev() {
+            let name = around["name"].as_str().unwrap();
+            if step.starts_with(&format!("{name}/")) && name != INSTALL {
+                let description = around["description"].as_str().unwrap();
+                events.push(finished(name, "FAIL", description));
+            }
+        }
+        events.push(finished(INSTALL, "FAIL", ""));
+        for (step, result) in [("run", "SUCCESS"), ("run_user_supplied", "SUCCESS")] {
+            let name = format!("subiquity/Error/{step}");
+            events.push(self::event(&name, "start", "").to_string());
+            events.push(finished(&name, result, ""));
+        }
+        return events;
+    }
+    panic!("no step ends with {step_end}");
+}
+
+/// Posts an event as cloud-init does, without a Content-Type.
+fn post(service: &Service, mac: &str, body: &[u8]) {
+    let target = format!("/report/{mac}");
+    let answer = request(service.address, "POST", &target, &[], body).unwrap();
+    assert_eq!((answer.status, answer.text()), (204, ""));
+}
+
+fn post_all(service: &Service, mac: &str, events: &[String]) {
+    for event in events {
+        post(service, mac, event.as_bytes());
+    }
+}
+
+/// The install events on record: phase and detail. A heartbeat, which stands behind them in the
+/// queue, tells when they are there.
+fn install_events(service: &Service, mac: &str) -> Vec<(String, String)> {
+    let answer = service.heartbeat(mac, "first_boot", "start");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let record = answer.json();
+    let events = record["stages"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    events
+        .filter(|event| event["stage"] == "install")
+        .map(|event| (text(&event["phase"]), text(&event["detail"])))
+        .collect()
+}
+
+fn owned(events: &[(&str, &str)]) -> Vec<(String, String)> {
+    let own = |(phase, detail): &(&str, &str)| ((*phase).to_owned(), (*detail).to_owned());
+    events.iter().map(own).collect()
+}
+
+#[test]
+fn a_real_run_gives_the_right_few_install_events_in_order() {
+    let service = Start::fresh().service();
+    post_all(&service, MAC, &real_run());
+    assert_eq!(install_events(&service, MAC), owned(&REAL_RUN));
+    let record = service.get(&format!("/clients/{MAC}")).json();
+    assert_eq!(record["mac"], MAC);
+    assert_eq!(record["ip"], "127.0.0.1");
+    assert_eq!(record["hostname"], "gb10-pxe-00-00-5e-00-53-07");
+    assert_eq!(record["stages"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn a_run_that_fails_gives_a_fail_with_the_innermost_reason() {
+    let service = Start::fresh().service();
+    let cases = [
+        (
+            "/stage-partitioning",
+            "no disk matches",
+            3,
+            "partitioning failed: no disk matches",
+        ),
+        (
+            "/installing-kernel",
+            "apt-get ended with 100",
+            6,
+            "installing kernel failed: apt-get ended with 100",
+        ),
+        (
+            "/install_openssh-server",
+            "",
+            8,
+            "subiquity/Install/install/postinstall/install_openssh-server failed",
+        ),
+    ];
+    for (n, (step, description, before, reason)) in cases.into_iter().enumerate() {
+        let mac = mac(n);
+        post_all(&service, &mac, &run_that_fails_at(step, description));
+        let mut expected = REAL_RUN[..before].to_vec();
+        expected.push(("fail", reason));
+        assert_eq!(install_events(&service, &mac), owned(&expected), "{step}");
+        service.wait_for_log(&["WARN", "stage failed", &mac, "install"]);
+    }
+}
+
+#[test]
+fn a_late_command_that_fails_is_named_as_the_reason() {
+    let service = Start::fresh().service();
+    let reason = "sh -c 'echo late': exit status 7";
+    let events = run_that_fails_at("/Late/run_user_supplied/command_1", reason);
+    post_all(&service, MAC, &events);
+    let mut expected = REAL_RUN[..10].to_vec();
+    expected.push((
+        "fail",
+        "late command 1 failed: sh -c 'echo late': exit status 7",
+    ));
+    assert_eq!(install_events(&service, MAC), owned(&expected));
+}
+
+#[test]
+fn a_refused_autoinstall_is_a_fail_with_the_reason() {
+    let service = Start::fresh().service();
+    let name = "subiquity/load_autoinstall_config";
+    post_all(&service, MAC, &real_run()[..20]);
+    let reason = "Malformed autoinstall in 'version': 7 is not one of [1]";
+    post(&service, MAC, finished(name, "FAIL", reason).as_bytes());
+    let text = format!("the autoinstall was refused: {reason}");
+    assert_eq!(install_events(&service, MAC), owned(&[("fail", &text)]));
+}
+
+#[test]
+fn a_second_installation_does_not_inherit_the_cause_of_the_first() {
+    let service = Start::fresh().service();
+    let first = run_that_fails_at("/stage-extract", "no space left on device");
+    post_all(&service, MAC, &first);
+    post_all(
+        &service,
+        MAC,
+        &[
+            event(INSTALL, "start", "").to_string(),
+            finished(INSTALL, "FAIL", "killed by the operator"),
+            event(INSTALL, "start", "").to_string(),
+            finished(INSTALL, "SUCCESS", ""),
+        ],
+    );
+    let mut expected = REAL_RUN[..4].to_vec();
+    expected.extend([
+        ("fail", "copying the system failed: no space left on device"),
+        ("start", "the installer runs"),
+        ("fail", "the installation failed: killed by the operator"),
+        ("start", "the installer runs"),
+        ("done", "installed"),
+    ]);
+    assert_eq!(install_events(&service, MAC), owned(&expected));
+}
+
+#[test]
+fn a_failure_that_was_overcome_or_that_ran_beside_is_not_taken_for_the_reason() {
+    let service = Start::fresh().service();
+    let package = "subiquity/Install/install/postinstall/install_openssh-server";
+    let retrieving = format!("{package}/retrieving");
+    let late = "subiquity/Late/run_user_supplied/command_0";
+    let ended = |mac: &str, events: &[String]| {
+        post(
+            &service,
+            mac,
+            event(INSTALL, "start", "").to_string().as_bytes(),
+        );
+        post_all(&service, mac, events);
+        post(&service, mac, finished(INSTALL, "FAIL", "").as_bytes());
+        install_events(&service, mac).pop().unwrap()
+    };
+    let because = |reason: &str| ("fail".to_owned(), reason.to_owned());
+
+    // Tried again with success; or the step around it went on without.
+    let again = [
+        finished(&retrieving, "FAIL", "timed out"),
+        finished(&retrieving, "SUCCESS", ""),
+        finished(late, "FAIL", "false"),
+    ];
+    let reason = because("late command 0 failed: false");
+    assert_eq!(ended(&mac(1), &again), reason);
+    let without = [
+        finished(&retrieving, "FAIL", "timed out"),
+        finished(package, "SUCCESS", ""),
+        finished(late, "FAIL", "false"),
+    ];
+    assert_eq!(ended(&mac(2), &without), reason);
+
+    // A LAN without a way out: these fail, and every installation goes on.
+    let beside = [
+        finished("subiquity/Refresh/check_for_update", "FAIL", "no route"),
+        finished("subiquity/Drivers/_list_drivers", "FAIL", "no route"),
+        finished(late, "FAIL", "false"),
+        finished(package, "FAIL", "a later failure explains nothing"),
+    ];
+    assert_eq!(ended(&mac(3), &beside), reason);
+
+    // Where there is no better one, it is a reason all the same.
+    let only = [finished("subiquity/Storage/apply", "FAIL", "no disk")];
+    let reason = because("subiquity/Storage/apply failed: no disk");
+    assert_eq!(ended(&mac(4), &only), reason);
+}
+
+#[test]
+fn whatever_is_no_milestone_is_taken_and_ignored() {
+    let service = Start::fresh().service();
+    let with_unknown_fields = json!({"name": "modules-final", "description": 7, "event_type":
+        ["start"], "files": [{"path": "/var/log/x", "content": "eA=="}], "future": {"a": null}});
+    let large = json!({"name": "modules-final", "description": "x".repeat(200 * 1024)});
+    let bodies: [Vec<u8>; 16] = [
+        b"".into(),
+        b"not JSON".into(),
+        b"{\"name\": \"subiquity/Install/install\", \"event_type".into(),
+        b"null".into(),
+        b"[1, 2]".into(),
+        b"\xff\xfe\x00".into(),
+        b"{}".into(),
+        with_unknown_fields.to_string().into(),
+        large.to_string().into(),
+        event("modules-final/config-scripts_user", "start", "")
+            .to_string()
+            .into(),
+        event("modules-final/config-installing-kernel", "start", "")
+            .to_string()
+            .into(),
+        finished("modules-final", "WARN", "x").into(),
+        finished("init-network/check-cache", "SUCCESS", "").into(),
+        event("subiquity/Install/install", "warning", "")
+            .to_string()
+            .into(),
+        event("subiquity/Late/run_user_supplied/command_x", "start", "")
+            .to_string()
+            .into(),
+        event("subiquity/Early/run_user_supplied/command_0", "start", "")
+            .to_string()
+            .into(),
+    ];
+    for body in &bodies {
+        post(&service, MAC, body);
+    }
+    assert_eq!(install_events(&service, MAC), []);
+    let with_more = json!({"name": INSTALL, "event_type": "start", "future": {"a": [1]}});
+    post(&service, MAC, with_more.to_string().as_bytes());
+    assert_eq!(install_events(&service, MAC), owned(&REAL_RUN[..1]));
+    assert!(!service.log().contains("WARN"), "{}", service.log());
+}
+
+#[test]
+fn the_content_type_does_not_matter_and_the_method_does() {
+    let service = Start::fresh().service();
+    let target = format!("/report/{MAC}");
+    let body = event(INSTALL, "start", "").to_string();
+    for kind in [
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "?",
+    ] {
+        let headers = [("Content-Type", kind)];
+        let answer = request(service.address, "POST", &target, &headers, body.as_bytes());
+        assert_eq!(answer.unwrap().status, 204, "{kind}");
+    }
+    assert_eq!(install_events(&service, MAC).len(), 4);
+    service.get(&target).problem(405);
+}
+
+#[test]
+fn a_wrong_mac_is_400_and_an_unknown_device_422() {
+    let service = Start::fresh().service();
+    let body = event(INSTALL, "start", "").to_string();
+    for wrong in [
+        "kitchen",
+        "00:00:5e:00:53",
+        "ff:ff:ff:ff:ff:ff",
+        "unknown00:00:5e:00:53:01",
+    ] {
+        service
+            .post(&format!("/report/{wrong}"), &body)
+            .problem(400);
+    }
+    // Loopback is in no neighbour table.
+    let problem = service.post("/report/unknown", &body).problem(422);
+    assert_eq!(problem["field"], "mac");
+    assert_eq!(service.get("/clients").json(), json!({}));
+    // Any spelling of a boot loader will do.
+    post(&service, "01-00-00-5E-00-53-07", body.as_bytes());
+    assert_eq!(install_events(&service, MAC).len(), 1);
+}
+
+#[test]
+fn events_from_all_macs_of_a_box_are_one_installation() {
+    let devices =
+        r#"{"00:00:5e:00:53:07": {"hostname": "spark-07", "macs": ["00:00:5e:00:53:08"]}}"#;
+    let service = Start::fresh().stage("devices.json", devices).service();
+    let events = run_that_fails_at("/stage-extract", "no space left on device");
+    for (n, event) in events.iter().enumerate() {
+        let mac = ["00:00:5e:00:53:07", "00:00:5e:00:53:08"][n % 2];
+        post(&service, mac, event.as_bytes());
+    }
+    let mut expected = REAL_RUN[..4].to_vec();
+    expected.push(("fail", "copying the system failed: no space left on device"));
+    assert_eq!(
+        install_events(&service, "00:00:5e:00:53:08"),
+        owned(&expected)
+    );
+    let clients = service.get("/clients").json();
+    assert_eq!(clients.as_object().unwrap().len(), 1, "{clients}");
+    assert_eq!(clients[MAC]["hostname"], "spark-07");
+}
+
+#[test]
+fn the_raw_event_is_in_the_log_at_debug_and_only_there() {
+    let raw = event("subiquity/Some/step", "start", "a word like xyzzy").to_string();
+    let service = Start::fresh().env("LOG", "debug").service();
+    post(&service, MAC, raw.as_bytes());
+    let line = service.wait_for_log(&["DEBUG", MAC, "xyzzy"]);
+    assert!(line.contains(&raw), "{line}");
+
+    let service = Start::fresh().service();
+    post(&service, MAC, raw.as_bytes());
+    post_all(&service, MAC, &real_run());
+    assert_eq!(install_events(&service, MAC).len(), 11);
+    // A line a milestone and one for the heartbeat, each after it is on record, and not hundreds.
+    let lines = |log: &str| log.matches("heartbeat:").count();
+    eventually("a line a milestone", || {
+        (lines(&service.log()) >= 12).then_some(())
+    });
+    let log = service.log();
+    assert_eq!(lines(&log), 12, "{log}");
+    assert!(!log.contains("xyzzy") && !log.contains("curtin"), "{log}");
+}
+
+#[test]
+fn while_the_state_is_locked_each_event_is_answered_at_once_and_recorded_in_order_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Start::on(folder.path()).service();
+    let lock = hold_lock(folder.path());
+    let events = real_run();
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let mut post_until = |from: usize, to: usize| {
+        for event in &events[from..to] {
+            let asked = Instant::now();
+            post(&service, MAC, event.as_bytes());
+            slowest = slowest.max(asked.elapsed());
+        }
+    };
+    post_until(0, 200);
+    // A heartbeat is given up after 5 s. Milestones from before and after that must not pass each
+    // other, so the lock is let go while one kind has waited longer, and the other has not.
+    std::thread::sleep(Duration::from_secs(4).saturating_sub(began.elapsed()));
+    post_until(200, 300);
+    std::thread::sleep(Duration::from_millis(5_500).saturating_sub(began.elapsed()));
+    assert_eq!(clients_in(folder.path()), None);
+    drop(lock);
+    println!("slowest answer while the state was locked: {slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert_eq!(install_events(&service, MAC), owned(&REAL_RUN));
+    // None is there twice later.
+    assert_eq!(service.stop().code(), Some(0));
+    let clients = clients_in(folder.path()).unwrap();
+    assert_eq!(clients[MAC]["stages"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn a_milestone_that_was_answered_is_on_record_after_a_sigterm() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut service = Start::on(folder.path()).service();
+        let events = real_run();
+        for event in [&events[122], &events[172], &events[183]] {
+            post(&service, MAC, event.as_bytes());
+        }
+        service.signal(Signal::TERM);
+        assert_eq!(service.wait_for_end().code(), Some(0));
+        let clients = clients_in(folder.path()).unwrap();
+        let details = clients[MAC]["stages"].as_array().unwrap().iter();
+        let details: Vec<_> = details
+            .map(|event| event["detail"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            details,
+            ["the installer runs", "configuring apt", "partitioning"]
+        );
+    }
+}
