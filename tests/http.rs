@@ -135,7 +135,7 @@ fn what_is_not_served_is_a_404_problem() {
                 "type": "about:blank",
                 "title": "Not Found",
                 "status": 404,
-                "detail": "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /clients, /healthz",
+                "detail": "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz",
             }),
             "{target}"
         );

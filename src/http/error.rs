@@ -34,7 +34,7 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /clients, /healthz"
+        "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz"
     )]
     NotFound,
     /// No such onboarding file is staged.
