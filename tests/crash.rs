@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::beats::*;
 use common::*;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 #[test]
 fn fifty_kills_under_load_lose_no_acknowledged_heartbeat() {
@@ -164,6 +164,14 @@ fn a_kill_at_each_system_call_of_a_commit_loses_no_acknowledged_heartbeat() {
         let mut strace = attach(&service, &trace, &["-e", &inject]).unwrap();
         let detail = format!("{name}-{count}");
         let answer = beat(service.address, &mac(1), &detail);
+        if answer.is_ok() && ["close", "fcntl"].contains(&name.as_str()) {
+            // The replaced file is closed after the answer, by whichever thread lets go of it last.
+            acknowledged.push(detail);
+            let _ = kill_process(service.pid(), Signal::KILL);
+            service.wait_for_end();
+            strace.wait().unwrap();
+            continue;
+        }
         assert!(answer.is_err(), "not {when}");
         assert_eq!(service.wait_for_end().signal(), Some(9), "{when}");
         strace.wait().unwrap();

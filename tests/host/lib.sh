@@ -221,6 +221,12 @@ container() {
 # boot NAME SPACE [OPTION…] [-- ARGUMENT…]: boots a container's systemd in a
 # namespace, and waits until it is up. ARGUMENTs are its kernel command line.
 boot() {
+    switch_on "$@"
+    wait_for 60 "container $1 to be up" is_up "$1"
+}
+
+# The same, without waiting for more than its systemd.
+switch_on() {
     local name=$1 space options=()
     space=$(space "$2")
     shift 2
@@ -233,7 +239,6 @@ boot() {
         "${options[@]}" --boot "${@:2}" </dev/null >>"$work/$name/console" 2>&1 &
     echo $! >"$work/$name/nspawn"
     wait_for 20 "the first process of container $name" find_leader "$name"
-    wait_for 60 "container $name to be up" is_up "$name"
 }
 
 # With the kernel's packet filter for units in force (IPAddressAllow= and so on).
@@ -315,6 +320,18 @@ install_package() {
     [[ -n $file ]] || file=$(built_package)
     cp "$file" "$work/host/root/root/package.deb"
     in_host apt-get install --quiet --yes /root/package.deb </dev/null
+}
+
+# next_version N: the same package, made newer, as $work/upgradeN.deb.
+next_version() {
+    local folder=$work/repacked
+    rm -rf "$folder"
+    dpkg-deb --raw-extract "$(built_package)" "$folder"
+    sed -i "s/^Version: .*/&+test$1/" "$folder/DEBIAN/control"
+    # The program differs too, as it does in an upgrade.
+    echo "version $1" >>"$folder/usr/bin/gb10-provision-api"
+    (cd "$folder" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | xargs -0 md5sum >DEBIAN/md5sums)
+    dpkg-deb --build --root-owner-group -Znone "$folder" "$work/upgrade$1.deb"
 }
 
 # drop_in UNIT NAME [LINE…]: as `systemctl edit` writes it; without lines, gone.
