@@ -32,7 +32,7 @@ use crate::defaults::onboarding_file;
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 128 * 1024;
 
 /// Serves a staged file, or the part of it that the request asks for.
 pub async fn file(
