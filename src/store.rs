@@ -309,9 +309,7 @@ impl<'a> Changes<'a> {
                 (entry.insert(ClientRecord::default()), true)
             }
         };
-        change(record)
-            .map_err(io::Error::from)
-            .during("changing a record")?;
+        change(record).during("changing a record")?;
         Ok(is_new)
     }
 
@@ -320,9 +318,7 @@ impl<'a> Changes<'a> {
         let mut next = self.clients.clone();
         for (mac, record) in self.records {
             let key = mac.to_string();
-            let line = Line::new(&key, record)
-                .map_err(io::Error::from)
-                .during("writing a record")?;
+            let line = Line::new(&key, record).during("writing a record")?;
             next.lines.insert(Arc::from(key), Arc::new(line));
         }
         Ok(next)
