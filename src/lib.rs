@@ -1,38 +1,33 @@
 //! `gb10-provision-api`: brings NVIDIA GB10 boxes online on one provisioning LAN.
 //!
-//! A request's way is a straight line: [`http`] asks which device it is ([`mac`], [`neighbours`]),
-//! then either renders ([`seed`]) or records ([`record`] says how a heartbeat changes a record,
-//! [`store`] makes it last), and answers. A room imports only from rooms below it:
+//! A request's way is a straight line: [`net`] accepts it, [`http`] finds out which device asks,
+//! then either renders ([`seed`]), serves a file or has it put on record ([`recorder`] by way of
+//! [`store`]), and answers. What a device is and what becomes of it is decided in [`device`],
+//! without a clock, a file or a socket.
 //!
-//! | floor | room |
+//! A room imports only from rooms on floors below it, which `tests/it/house.rs` checks:
+//!
+//! | floor | rooms |
 //! |---|---|
-//! | 5 | [`cli`] |
-//! | 4 | [`config`], [`service`], [`listener`], [`systemd`], [`journal`] |
-//! | 3 | [`http`] |
-//! | 2 | [`neighbours`], [`seed`] over [`jinja`], [`yaml`] and [`site`], [`manifest`], [`store`] |
-//! | 1 | [`defaults`], [`mac`], [`onboarding`], [`password`], [`record`], [`installer`], [`stamp`], [`fault`], [`message_id`], [`excerpt`] |
+//! | 6 | [`cli`] |
+//! | 5 | [`service`] |
+//! | 4 | [`http`] |
+//! | 3 | [`recorder`] |
+//! | 2 | [`store`], [`seed`], [`manifest`], [`net`] |
+//! | 1 | [`site`] |
+//! | 0 | [`device`], [`files`], [`defaults`], [`excerpt`], [`message_id`] |
 
 pub mod cli;
-pub mod config;
 pub mod defaults;
+pub mod device;
 pub mod excerpt;
-pub mod fault;
+pub mod files;
 pub mod http;
-pub mod installer;
-pub mod jinja;
-pub mod journal;
-pub mod listener;
-pub mod mac;
 pub mod manifest;
 pub mod message_id;
-pub mod neighbours;
-pub mod onboarding;
-pub mod password;
-pub mod record;
+pub mod net;
+pub mod recorder;
 pub mod seed;
 pub mod service;
 pub mod site;
-pub mod stamp;
 pub mod store;
-pub mod systemd;
-pub mod yaml;

@@ -26,10 +26,10 @@ use sha2::{Digest, Sha256};
 
 mod json;
 
+use crate::device::stage::Stage;
 use crate::excerpt::excerpt;
-use crate::fault::Fault;
-use crate::onboarding::Stage;
-use crate::stamp::FileStamp;
+use crate::files::fault::Fault;
+use crate::files::stamp::FileStamp;
 use json::*;
 
 /// The manifest, in the onboarding folder.

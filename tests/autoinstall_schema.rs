@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::*;
-use gb10_provision_api::password::DEFAULT_FALLBACK_PASSWORD_HASH;
+use gb10_provision_api::site::password::DEFAULT_FALLBACK_PASSWORD_HASH;
 use serde_json::Value;
 
 const MAC: &str = "02:00:00:00:00:01";

@@ -317,7 +317,7 @@ const FAULTY_SITES: [Faulty; 9] = [
     (
         "{\n  \"password_hash\": \"plain VERYSECRETHASH\"\n}",
         "site.json:2: ",
-        "no crypt hash",
+        "not a crypt hash",
     ),
     (
         "{\n  \"password_hash\": \"$6$salt$VERYSECRETHASH\",\n  \"timezone\": 1\n}",

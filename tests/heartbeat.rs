@@ -200,17 +200,17 @@ fn a_wrong_stage_or_phase_is_a_422_that_names_it_and_lists_what_is_allowed() {
         (
             json!({"phase": "done", "stage": "drivers"}),
             "stage",
-            format!(r#"stage: "drivers" is no stage: expected one of {stages}"#),
+            format!(r#"stage: unknown stage "drivers": expected one of {stages}"#),
         ),
         (
             json!({"phase": "done", "stage": "Driver"}),
             "stage",
-            format!(r#"stage: "Driver" is no stage: expected one of {stages}"#),
+            format!(r#"stage: unknown stage "Driver": expected one of {stages}"#),
         ),
         (
             json!({"phase": "done", "stage": ""}),
             "stage",
-            format!(r#"stage: "" is no stage: expected one of {stages}"#),
+            format!(r#"stage: unknown stage "": expected one of {stages}"#),
         ),
         (
             json!({"stage": "driver"}),
@@ -220,7 +220,7 @@ fn a_wrong_stage_or_phase_is_a_422_that_names_it_and_lists_what_is_allowed() {
         (
             json!({"stage": "driver", "phase": "failed"}),
             "phase",
-            r#"phase: "failed" is no phase: expected one of start, progress, done, fail"#
+            r#"phase: unknown phase "failed": expected one of start, progress, done, fail"#
                 .to_owned(),
         ),
         // What was sent under another name is missing.
@@ -277,7 +277,8 @@ fn a_field_of_a_wrong_type_is_a_422_that_names_it() {
 fn a_wrong_mac_is_a_422_that_names_mac_and_says_what_was_expected() {
     let service = Start::fresh().service();
     for (mac, expected) in [
-        ("unknown", "expected six octets in hexadecimal"),
+        ("unknown", "not in the neighbour table"),
+        ("unknowns", "expected six octets in hexadecimal"),
         ("3c:6d:66:0a:1b", "expected six octets in hexadecimal"),
         ("3c:6d:66:0a:1b:2c:00", "expected six octets in hexadecimal"),
         ("3c:6d:66:0a:1b:2g", "expected six octets in hexadecimal"),

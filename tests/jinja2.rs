@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use gb10_provision_api::jinja;
+use gb10_provision_api::seed::jinja;
 use minijinja::{Environment, ErrorKind, Value, context, path_loader};
 use serde::Deserialize;
 

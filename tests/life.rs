@@ -508,8 +508,7 @@ fn a_passed_socket_that_cannot_be_served_stops_the_start_with_a_clear_line() {
     bind(&only_bound, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(peer.local_addr().unwrap()).unwrap();
-    let not_tcp =
-        "ERROR socket 0 passed by systemd is no listening TCP socket (ListenStream=ADDRESS:PORT): ";
+    let not_tcp = "ERROR socket 0 passed by systemd is not a listening TCP socket (expected ListenStream=ADDRESS:PORT): ";
     let refused = "ERROR refusing to listen on ";
     let mut kinds: Vec<(&str, OwnedFd, &str)> = vec![
         ("0.0.0.0", wildcard("0.0.0.0:0"), refused),

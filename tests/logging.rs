@@ -307,13 +307,17 @@ fn the_level_is_what_log_says() {
     assert_eq!(lines(&warn, &["INFO"]), [""; 0]);
     assert_eq!(lines(&warn, &["WARN stage failed"]).len(), 1);
 
-    for level in ["error", "off", "warn,gb10_provision_api::http=error"] {
+    for level in [
+        "error",
+        "off",
+        "warn,gb10_provision_api::http=error,gb10_provision_api::recorder=error",
+    ] {
         let mut quiet = with_level(level);
         quiet.signal(rustix::process::Signal::TERM);
         assert!(quiet.wait_for_end().success());
         assert_eq!(quiet.log(), "", "{level}");
     }
-    let one = with_level("off,gb10_provision_api::http::heartbeat=info");
+    let one = with_level("off,gb10_provision_api::recorder=info");
     one.wait_for_log(&["WARN stage failed"]);
     assert_eq!(lines(&one, &["INFO heartbeat"]).len(), 1);
     assert_eq!(lines(&one, &["templates loaded"]), [""; 0]);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use gb10_provision_api::mac::{MacAddr, MacError};
+use gb10_provision_api::device::mac::{MacAddr, MacError};
 use proptest::prelude::*;
 
 /// The device of the spellings below.

@@ -576,7 +576,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             stage(r#""stage": "nets", "script": "stages/10-network.sh""#),
             true,
-            ":2: stages[0].stage: \"nets\" is no stage",
+            ":2: stages[0].stage: unknown stage \"nets\"",
         ),
         (
             stage(r#""script": "stages/10-network.sh""#),

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::*;
-use gb10_provision_api::mac::MacAddr;
-use gb10_provision_api::neighbours::{complete_entries, parse_ip_neigh};
+use gb10_provision_api::device::mac::MacAddr;
+use gb10_provision_api::net::neighbours::{complete_entries, parse_ip_neigh};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;

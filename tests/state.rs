@@ -201,8 +201,8 @@ fn a_record_is_found_by_any_spelling_of_its_mac() {
     assert_eq!(unknown["detail"], "no device of that MAC is on record");
     for (wrong, expected) in [
         (
-            "unknown",
-            "\"unknown\" is not a MAC address: expected six octets in hexadecimal",
+            "unknowns",
+            "\"unknowns\" is not a MAC address: expected six octets in hexadecimal",
         ),
         ("3c:6d:66:0a:1b", "expected six octets in hexadecimal"),
         ("00:00:00:00:00:00", "is the all-zero address"),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gb10_provision_api::mac::MacAddr;
-use gb10_provision_api::onboarding::{Detail, Phase, Report, Stage};
-use gb10_provision_api::store::{Limits, Store, StoreError};
+use gb10_provision_api::device::heartbeat::{Detail, Report, Sender};
+use gb10_provision_api::device::mac::{MacAddr, MacSource};
+use gb10_provision_api::device::stage::{Phase, Stage};
+use gb10_provision_api::store::{CHANGE_TIMEOUT, Changed, Store, StoreError};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -48,6 +49,15 @@ enum Foreign {
     Unknown(u8, u32),
     /// The same records, pretty-printed.
     Reformat,
+}
+
+/// What bounds the state's size.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Events kept of one device.
+    history: usize,
+    /// Devices kept.
+    clients: usize,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -90,7 +100,7 @@ struct Model {
 impl Model {
     /// Enters a report as the service promises to; false where it is to be refused.
     fn enter(&mut self, report: &Report) -> bool {
-        let mac = report.mac.to_string();
+        let mac = report.sender.mac.to_string();
         if !self.clients.contains_key(&mac) && self.clients.len() >= self.limits.clients {
             return false;
         }
@@ -107,7 +117,7 @@ impl Model {
             event["detail"] = json!(detail);
         }
         record["mac"] = json!(mac);
-        record["ip"] = json!(report.ip);
+        record["ip"] = json!(report.sender.ip);
         record["hostname"] = json!(hostname);
         record["current_stage"] = json!(report.stage.name());
         record["last_heartbeat"] = json!(timestamp);
@@ -155,7 +165,7 @@ async fn answer(store: &Store) -> Value {
 }
 
 fn open(folder: &Path, limits: Limits) -> Store {
-    Store::open(folder.to_owned(), limits).unwrap()
+    Store::open(folder.to_owned(), limits.clients).unwrap()
 }
 
 fn folder() -> TempDir {
@@ -178,14 +188,20 @@ async fn follow(steps: Vec<Step>, history: usize, clients: usize) {
             Step::Reports(beats) => {
                 let reports: Vec<Report> = beats.into_iter().map(report).collect();
                 // They are queued in this order, and may share a round or not.
-                let outcomes = join_all(reports.iter().cloned().map(|r| store.record(r))).await;
+                let outcomes = join_all(
+                    reports
+                        .iter()
+                        .cloned()
+                        .map(|r| record(&store, r, model.limits)),
+                )
+                .await;
                 for (report, outcome) in reports.iter().zip(&outcomes) {
-                    let known = model.clients.contains_key(&report.mac.to_string());
+                    let known = model.clients.contains_key(&report.sender.mac.to_string());
                     match (model.enter(report), outcome) {
                         (true, Ok(recorded)) => {
-                            assert_eq!(recorded.first_seen, !known);
+                            assert_eq!(recorded.is_new, !known);
                             let record: Value = serde_json::from_slice(&recorded.record).unwrap();
-                            assert_eq!(record["mac"], report.mac.to_string());
+                            assert_eq!(record["mac"], report.sender.mac.to_string());
                         }
                         (false, Err(StoreError::TooManyClients(limit))) => {
                             assert_eq!(*limit, model.limits.clients);
@@ -217,16 +233,34 @@ async fn follow(steps: Vec<Step>, history: usize, clients: usize) {
     assert_eq!(answer(&reopened).await, json!(model.clients));
 }
 
+/// A report, as the recorder has it entered.
+fn record(
+    store: &Store,
+    report: Report,
+    limits: Limits,
+) -> impl Future<Output = Result<Changed<()>, StoreError>> + use<> {
+    store.change(report.sender.mac, CHANGE_TIMEOUT, move |record| {
+        record.enter(&report, limits.history)
+    })
+}
+
+fn sender(n: u8, ip: IpAddr) -> Sender {
+    Sender {
+        mac: device(n),
+        mac_source: MacSource::Body,
+        arp_mac: None,
+        ip,
+        hostname: None,
+    }
+}
+
 fn report((n, beat): (u8, Beat)) -> Report {
     Report {
-        hostname: None,
-        mac: device(n),
-        ip: beat.ip,
+        sender: sender(n, beat.ip),
         at: Timestamp::now(),
         stage: beat.stage.parse().unwrap(),
         phase: beat.phase.parse().unwrap(),
         detail: beat.detail.map(|detail| Detail::try_from(detail).unwrap()),
-        arp_mac: None,
     }
 }
 
@@ -248,14 +282,11 @@ proptest! {
 
 fn simple(n: u8, word: &str) -> Report {
     Report {
-        hostname: None,
-        mac: device(n),
-        ip: "10.88.0.7".parse().unwrap(),
+        sender: sender(n, "10.88.0.7".parse().unwrap()),
         at: Timestamp::now(),
         stage: Stage::Network,
         phase: Phase::Done,
         detail: Some(Detail::try_from(word.to_owned()).unwrap()),
-        arp_mac: None,
     }
 }
 
@@ -270,11 +301,11 @@ fn reports_that_wait_for_the_lock_together_take_one_round() {
     let folder = folder();
     let store = open(folder.path(), WIDE);
     let file = folder.path().join("clients.json");
-    run(store.record(simple(0, "first"))).unwrap();
+    run(record(&store, simple(0, "first"), WIDE)).unwrap();
     let lock = std::fs::File::open(folder.path().join("clients.json.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let first = std::fs::metadata(&file).unwrap();
-    let reports = (0..64).map(|n| store.record(simple(n % 8, &format!("report {n}"))));
+    let reports = (0..64).map(|n| record(&store, simple(n % 8, &format!("report {n}")), WIDE));
     let released = async {
         // Polled after all reports, which are in the queue by then.
         assert_eq!(std::fs::metadata(&file).unwrap().ino(), first.ino());
@@ -306,14 +337,14 @@ fn reports_that_wait_for_the_lock_together_take_one_round() {
 fn reports_that_nobody_waits_for_cannot_fill_the_memory() {
     let folder = folder();
     let store = open(folder.path(), WIDE);
-    run(store.record(simple(0, "first"))).unwrap();
+    run(record(&store, simple(0, "first"), WIDE)).unwrap();
     let lock = std::fs::File::open(folder.path().join("clients.json.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     // A mad device that hangs up at once, again and again, while the state is locked.
     let mut refused = 0;
     run(async {
         for n in 0..20_000 {
-            let report = store.record(simple(1, &n.to_string()));
+            let report = record(&store, simple(1, &n.to_string()), WIDE);
             match tokio::time::timeout(Duration::ZERO, report).await {
                 Ok(Err(StoreError::Busy)) => refused += 1,
                 Ok(other) => panic!("{other:?}"),
@@ -326,7 +357,7 @@ fn reports_that_nobody_waits_for_cannot_fill_the_memory() {
     // Those that were taken are worked off, and the store goes on.
     let store = Arc::new(store);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while let Err(reason) = run(store.record(simple(0, "afterwards"))) {
+    while let Err(reason) = run(record(&store, simple(0, "afterwards"), WIDE)) {
         assert!(std::time::Instant::now() < deadline, "{reason}");
         std::thread::sleep(Duration::from_millis(20));
     }

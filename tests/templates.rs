@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::*;
-use gb10_provision_api::yaml::check_mapping;
+use gb10_provision_api::seed::yaml::check_mapping;
 use tempfile::TempDir;
 
 const USER_DATA: &str = "cloud-init-templates/user-data.yaml.j2";

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -13,8 +14,10 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tracing::warn;
 
-use super::device::claimed_mac;
+use super::identity::{Claim, identify};
 use super::{ApiError, App};
+use crate::device::mac::{MacSource, claimed};
+use crate::net::Connection;
 use crate::store::{Clients, StoreError};
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
@@ -26,12 +29,15 @@ pub async fn all(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     Ok((JSON, Body::new(Pieces::new(pieces))).into_response())
 }
 
-/// The record of one device.
+/// The record of one device, by any of its MACs; by `unknown`, that of the device which asks.
 pub async fn one(
     State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
     mac: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let mac = claimed_mac(&mac?)?.ok_or(ApiError::NoSuchClient)?;
+    let claim = Claim(claimed(&mac?)?, MacSource::Path);
+    let identity = identify(&app, connection, claim).await;
+    let mac = identity.mac.ok_or(ApiError::NoSuchClient)?;
     let record = current(&app)
         .await?
         .record(mac)

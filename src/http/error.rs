@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
-use crate::mac::MacError;
-use crate::onboarding::HeartbeatError;
+use crate::device::heartbeat::HeartbeatError;
+use crate::device::mac::MacError;
 use crate::store::StoreError;
 
 /// When a device shall try again after a 503. Short: the next round may take the report.
@@ -26,7 +26,7 @@ pub struct Refusal(pub String);
 /// Everything that a request can fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The MAC in the path or the query is none.
+    /// What the path or the query has for a MAC is not one.
     #[error("{0}")]
     Mac(#[from] MacError),
     /// The path is not UTF-8 after decoding.
@@ -92,7 +92,8 @@ impl ApiError {
         Self::Internal
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Mac(_) | Self::Path(_) | Self::Condition | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST

@@ -1,7 +1,6 @@
 //! `GET /healthz`: can this host provision?
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -42,7 +41,7 @@ pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         state_writable: writable.is_ok(),
         template_renders,
         clients: app.store.latest().len(),
-        peers_refused: app.peers_refused.load(Ordering::Relaxed),
+        peers_refused: app.gate.refused(),
     };
     (code, Json(health))
 }

@@ -1,41 +1,45 @@
 //! What is served: the route table, and the way of every request.
 
+mod body;
 mod clients;
-mod device;
 mod error;
 mod health;
 mod heartbeat;
+mod identity;
 mod onboard;
-mod report;
 mod seed;
+mod webhook;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::body::Body;
+use axum::http::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use hyper::body::Incoming;
+use tower::{Service, ServiceExt};
 use tracing::info;
 
-pub use device::Connection;
 use error::{ApiError, Refusal};
-pub use report::Installations;
 
 use crate::excerpt::excerpt;
-use crate::neighbours::Neighbours;
+use crate::net::neighbours::Neighbours;
+use crate::net::{Connection, Gate, Stopping};
+use crate::recorder::Recorder;
 use crate::seed::Templates;
 use crate::site::SiteFiles;
 use crate::store::Store;
 
 /// Longest that a request may take until its answer begins. Above what a heartbeat waits for the
 /// lock, a slow commit included.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All that requests share.
 pub struct App {
@@ -43,20 +47,35 @@ pub struct App {
     pub templates: Templates,
     /// What the operator says of the site and of single devices.
     pub site_files: Arc<SiteFiles>,
-    /// What the installers said so far.
-    pub installations: Installations,
     /// The devices' records.
-    pub store: Store,
+    pub store: Arc<Store>,
+    /// The way of a report to the records.
+    pub recorder: Arc<Recorder>,
     /// The kernel's neighbour table.
     pub neighbours: Neighbours,
     /// The folder of the staged onboarding files.
     pub onboard: PathBuf,
-    /// How many connections were refused for their address.
-    pub peers_refused: AtomicU64,
+    /// Who may connect.
+    pub gate: Arc<Gate>,
+    /// Tells an answer that has no end of its own when it must end.
+    pub stopping: Stopping,
+}
+
+/// What answers requests: the routes, with slashes folded in the paths that lead there.
+pub fn service(
+    app: Arc<App>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    routes(app).map_request(|mut request: Request<Incoming>| {
+        fold_slashes(request.uri_mut());
+        request
+    })
 }
 
 /// The route table.
-pub fn routes(app: Arc<App>) -> Router {
+fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/cloud-init", get(seed::glued_to_query))
         .route("/cloud-init/", get(seed::glued_to_query))
@@ -64,7 +83,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/cloud-init/{mac}/{file}", get(seed::file_of_mac))
         .route("/onboard/{*path}", get(onboard::file))
         .route("/heartbeat", post(heartbeat::receive))
-        .route("/report/{mac}", post(report::receive))
+        .route("/report/{mac}", post(webhook::receive))
         .route("/clients", get(clients::all))
         .route("/clients/{mac}", get(clients::one))
         .route("/healthz", get(health::check))
@@ -77,11 +96,11 @@ pub fn routes(app: Arc<App>) -> Router {
 /// Bounds a request in time, and logs it if it is refused.
 async fn oversee(
     Extension(connection): Extension<Connection>,
-    request: Request,
+    request: Request<Body>,
     next: Next,
 ) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let answer = tokio::time::timeout(REQUEST_PATIENCE, next.run(request)).await;
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
     let answer = answer.unwrap_or_else(|_| ApiError::TookTooLong.into_response());
     if let Some(Refusal(reason)) = answer.extensions().get() {
         let (ip, status) = (connection.ip(), answer.status().as_u16());
@@ -93,7 +112,7 @@ async fn oversee(
 
 /// Makes `//` in a path one `/`, as file servers do: seed URLs are glued together by boot loaders,
 /// and a variable that is unset there leaves an empty segment.
-pub fn fold_slashes(uri: &mut Uri) {
+fn fold_slashes(uri: &mut Uri) {
     if !uri.path().contains("//") {
         return;
     }

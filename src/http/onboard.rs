@@ -26,9 +26,9 @@ use rustix::io::ReadWriteFlags;
 use tokio::task::block_in_place;
 use tracing::{info, warn};
 
-use super::device::Connection;
 use super::{ApiError, App};
 use crate::defaults::onboarding_file;
+use crate::net::Connection;
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.

@@ -13,12 +13,13 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::device::{Connection, Identity, MacSource, claimed_mac};
+use super::identity::{Claim, Identity, identify};
 use super::{ApiError, App};
-use crate::mac::MacAddr;
+use crate::device::fetches::Fetch;
+use crate::device::mac::{MacSource, UNKNOWN, claimed};
 use crate::message_id;
-use crate::record::Fetch;
-use crate::seed::{Device, SeedFile, UNKNOWN};
+use crate::net::Connection;
+use crate::seed::{Device, SeedFile};
 
 /// `/cloud-init/user-data`, perhaps with `?mac=`.
 pub async fn file(
@@ -30,13 +31,13 @@ pub async fn file(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let file = SeedFile::from_name(&file?).ok_or(ApiError::NotFound)?;
-    let mac = mac_in_query(query.as_deref().unwrap_or_default())?;
+    let claim = claim_in_query(query.as_deref().unwrap_or_default())?;
     let request = Asked {
         connection,
         method,
         headers,
     };
-    serve(&app, request, file, mac, MacSource::Query).await
+    serve(&app, request, file, claim).await
 }
 
 /// `/cloud-init/aa:bb:cc:dd:ee:ff/user-data`
@@ -54,7 +55,8 @@ pub async fn file_of_mac(
         method,
         headers,
     };
-    serve(&app, request, file, claimed_mac(&mac)?, MacSource::Path).await
+    let claim = Claim(claimed(&mac)?, MacSource::Path);
+    serve(&app, request, file, claim).await
 }
 
 /// `/cloud-init/?mac=aa:bb:cc:dd:ee:ffuser-data` and `/cloud-init/?mac=…&f=user-data`: cloud-init
@@ -76,15 +78,16 @@ pub async fn glued_to_query(
         method,
         headers,
     };
-    serve(&app, request, file, mac_in_query(query)?, MacSource::Query).await
+    serve(&app, request, file, claim_in_query(query)?).await
 }
 
-fn mac_in_query(query: &str) -> Result<Option<MacAddr>, ApiError> {
+fn claim_in_query(query: &str) -> Result<Claim, ApiError> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
-    match pairs.find(|(key, value)| key == "mac" && !value.is_empty()) {
-        Some((_, value)) => Ok(claimed_mac(&value)?),
-        None => Ok(None),
-    }
+    let mac = match pairs.find(|(key, value)| key == "mac" && !value.is_empty()) {
+        Some((_, value)) => claimed(&value)?,
+        None => None,
+    };
+    Ok(Claim(mac, MacSource::Query))
 }
 
 /// How a file was asked for, besides its name and its device's.
@@ -98,8 +101,7 @@ async fn serve(
     app: &App,
     asked: Asked,
     file: SeedFile,
-    claimed: Option<MacAddr>,
-    claimed_in: MacSource,
+    claim: Claim,
 ) -> Result<Response, ApiError> {
     let Asked {
         connection,
@@ -107,15 +109,8 @@ async fn serve(
         headers,
     } = asked;
     let ip = connection.ip();
-    let Identity { mac, source } = match claimed {
-        Some(mac) => Identity {
-            mac: Some(mac),
-            source: claimed_in,
-        },
-        None => Identity::of_neighbour(&app.neighbours, ip).await,
-    };
+    let Identity { mac, source } = identify(app, connection, claim).await;
     let devices = app.site_files.devices();
-    let mac = mac.map(|mac| devices.primary(mac));
     let device = Device {
         mac,
         known: mac
@@ -133,7 +128,7 @@ async fn serve(
     // Whoever asks for the headers alone looks, and does not boot.
     if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
         let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
-        app.store.note(mac, devices.hostname(mac), fetch);
+        app.recorder.fetched(mac, devices.hostname(mac), fetch);
     }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {

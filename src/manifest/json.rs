@@ -9,7 +9,7 @@ use serde_with::{Map, serde_as};
 
 use super::{DEPTH, at};
 use crate::excerpt::excerpt;
-use crate::fault::Fault;
+use crate::files::fault::Fault;
 
 /// A value of the manifest.
 pub(super) struct Node<'a> {

@@ -1,39 +1,44 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
+pub mod journal;
+pub mod settings;
+mod status;
+mod systemd;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::http::{App, Installations, routes};
-use crate::listener::{self, Gate, ListenError};
-use crate::neighbours::Neighbours;
-use crate::seed::{Templates, templates_folder};
+use self::settings::Settings;
+use crate::files::layout;
+use crate::http::{self, App};
+use crate::net::neighbours::Neighbours;
+use crate::net::sockets::{self, ListenError};
+use crate::net::{Gate, Listener, Stop, Stopping};
+use crate::recorder::Recorder;
+use crate::seed::Templates;
 use crate::site::SiteFiles;
-use crate::store::{Limits, Store};
-use crate::systemd;
+use crate::store::Store;
 
 /// Longest that requests under way may take after SIGTERM.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a last round of commits may take, even when requests used up the time.
-const LAST_ROUND_PATIENCE: Duration = Duration::from_millis(200);
+const LAST_ROUND_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often the text of `systemctl status` is brought up to date.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a new task may wait for a thread before the service counts as hung.
-const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+const WORKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Threads that serve requests: a boot storm needs few, and each costs memory.
 const MAX_WORKERS: usize = 4;
@@ -53,63 +58,67 @@ pub enum StartError {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(config: &Config, inherited: ListenFd) -> Result<(), StartError> {
+pub fn run(settings: &Settings, inherited: ListenFd) -> Result<(), StartError> {
     let by_hand = inherited.len() == 0;
-    let sockets = listener::sockets(inherited, &config.listen)?;
+    let sockets = sockets::sockets(inherited, &settings.listen)?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.clamp(2, MAX_WORKERS))
         .enable_all()
         .build()?;
-    let app = Arc::new(open(config)?);
-    let outcome = runtime.block_on(serve(config, app, sockets, by_hand));
+    let (stop, stopping) = Stop::new();
+    let app = Arc::new(open(settings, stopping)?);
+    let outcome = runtime.block_on(serve(app, sockets, by_hand, stop));
     // What is still running was given its time: a download to a dead box, a lookup.
     runtime.shutdown_background();
     outcome
 }
 
-fn open(config: &Config) -> Result<App, StartError> {
-    let limits = Limits {
-        history: config.history_limit.get(),
-        clients: config.max_clients.get(),
-    };
-    let site_files = Arc::new(SiteFiles::load(&config.data_path));
+fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
+    let data_path = &settings.data_path;
+    let max_clients = settings.max_clients.get();
+    let site_files = Arc::new(SiteFiles::load(data_path));
+    let store = Arc::new(Store::open(layout::state(data_path), max_clients)?);
+    let recorder = Recorder::new(
+        Arc::clone(&store),
+        settings.history_limit.get(),
+        max_clients,
+    );
+    let gate = Gate::new(
+        settings.allowed_networks.clone(),
+        settings.max_connections.get(),
+    );
     Ok(App {
         templates: Templates::load(
-            templates_folder(&config.data_path),
-            config.fallback_password_hash.reveal(),
+            layout::templates(data_path),
+            settings.fallback_password_hash.reveal(),
             Arc::clone(&site_files),
         )?,
         site_files,
-        installations: Installations::default(),
-        store: Store::open(config.data_path.join("state"), limits)?,
-        neighbours: Neighbours::new(config.arp_table.clone()),
-        onboard: config.data_path.join("onboard"),
-        peers_refused: AtomicU64::new(0),
+        store,
+        recorder: Arc::new(recorder),
+        neighbours: Neighbours::new(settings.arp_table.clone()),
+        onboard: layout::onboard(data_path),
+        gate: Arc::new(gate),
+        stopping,
     })
 }
 
 async fn serve(
-    config: &Config,
     app: Arc<App>,
     sockets: Vec<std::net::TcpListener>,
     by_hand: bool,
+    stop: Stop,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
-    let gate = Gate::new(
-        config.allowed_networks.clone(),
-        config.max_connections.get(),
-    );
-    let gate = Arc::new(gate);
-    let router = routes(Arc::clone(&app));
-    let (stop, stopped) = watch::channel(false);
+    let service = http::service(Arc::clone(&app));
     let mut listeners = JoinSet::new();
     for socket in sockets {
-        let listener = TcpListener::from_std(socket)?;
-        let address = listener.local_addr()?;
+        let socket = TcpListener::from_std(socket)?;
+        let address = socket.local_addr()?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             "listening on http://{address}"
@@ -117,17 +126,19 @@ async fn serve(
         if by_hand {
             print_what_to_try(address);
         }
-        listeners.spawn(listener::serve(
-            listener,
-            Arc::clone(&gate),
-            Arc::clone(&app),
-            router.clone(),
-            stopped.clone(),
-            DRAIN_PATIENCE,
-        ));
+        let listener = Listener {
+            socket,
+            gate: Arc::clone(&app.gate),
+            service: service.clone(),
+            stopping: app.stopping.clone(),
+            drain_timeout: DRAIN_TIMEOUT,
+        };
+        listeners.spawn(listener.serve());
     }
+    let recorder = Arc::clone(&app.recorder);
+    tokio::spawn(async move { recorder.enter_fetches().await });
 
-    let mut status = status(&app).await;
+    let mut status = status::line(&app).await;
     systemd::ready(&status);
     let mut status_ticks = interval(STATUS_PERIOD);
     status_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -142,7 +153,7 @@ async fn serve(
                 systemd::ready(&status);
             }
             _ = status_ticks.tick() => {
-                let now = self::status(&app).await;
+                let now = status::line(&app).await;
                 if now != status {
                     systemd::status(&now);
                     status = now;
@@ -155,28 +166,39 @@ async fn serve(
             }
         }
     }
+    drain(&app, stop, listeners).await;
+    Ok(())
+}
 
-    info!(
-        "stopping: what is under way may finish within {} s",
-        DRAIN_PATIENCE.as_secs()
-    );
-    systemd::stopping(DRAIN_PATIENCE + Duration::from_secs(5));
-    let deadline = Instant::now() + DRAIN_PATIENCE;
-    stop.send_replace(true);
+/// Ends the service in good order. What each part gets:
+///
+/// - `stop`: every listener closes its socket, every connection finishes the request that it has
+///   begun, and an answer without an end of its own (a live stream) ends now. Whoever connected a
+///   moment ago may still send a first request.
+/// - `listeners`: each ends when its connections have, at the latest after [`DRAIN_TIMEOUT`].
+/// - `app.recorder`: what is in memory alone, fetches of seeds, goes on record in the time that is
+///   left, and at least within [`LAST_ROUND_TIMEOUT`]. Heartbeats need none of this: their
+///   connections waited for the disk.
+/// - systemd: is told at once that this takes [`DRAIN_TIMEOUT`] and a little more, so that it does
+///   not kill what is about to end.
+async fn drain(app: &App, stop: Stop, mut listeners: JoinSet<()>) {
+    let seconds = DRAIN_TIMEOUT.as_secs();
+    info!("stopping: requests under way may finish within {seconds} s");
+    systemd::stopping(DRAIN_TIMEOUT + Duration::from_secs(5));
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    stop.give();
     while listeners.join_next().await.is_some() {}
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .max(LAST_ROUND_PATIENCE);
-    if !matches!(timeout(left, app.store.flush()).await, Ok(Ok(()))) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let flushed = timeout(left.max(LAST_ROUND_TIMEOUT), app.recorder.flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
         warn!("the last seed fetches are not on record: the state is busy or cannot be written");
     }
     info!("stopped");
-    Ok(())
 }
 
 /// Whether the threads that serve requests take a new task.
 async fn workers_answer() -> bool {
-    timeout(WORKER_PATIENCE, tokio::spawn(async {}))
+    timeout(WORKER_TIMEOUT, tokio::spawn(async {}))
         .await
         .is_ok()
 }
@@ -197,31 +219,6 @@ async fn reload(app: &App) {
         warn!(%reason, "the state cannot be read: {reason}");
     }
     info!("reloaded");
-}
-
-/// How things stand, in one line.
-async fn status(app: &App) -> String {
-    let clients = app
-        .store
-        .clients()
-        .await
-        .unwrap_or_else(|_| app.store.latest());
-    let (ready, failed) = clients.ready_and_failed();
-    let last = clients.last_heartbeat();
-    let last = last.as_deref().unwrap_or("never");
-    let faults = app.templates.faults();
-    let templates = match faults.first() {
-        None => "templates ok".to_owned(),
-        Some(fault) => format!("template broken: {fault}"),
-    };
-    let known = clients.len();
-    let state = match app.store.trouble() {
-        None => String::new(),
-        Some(reason) => format!("; STATE NOT WRITTEN: {reason}"),
-    };
-    format!(
-        "{known} devices, {ready} ready, {failed} failed; last heartbeat {last}; {templates}{state}"
-    )
 }
 
 fn print_what_to_try(address: SocketAddr) {

@@ -11,13 +11,13 @@ use clap::{Arg, Args, Command};
 use ipnet::IpNet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::neighbours::ARP_TABLE;
-use crate::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
+use crate::net::neighbours::ARP_TABLE;
+use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 
 /// Every setting, each with its default.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings (flag or environment; the flag wins)")]
-pub struct Config {
+pub struct Settings {
     /// Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)
     #[arg(
         long,

@@ -5,9 +5,16 @@
 //! `result`. A whole autoinstall posts hundreds; the few that tell an operator how far it is
 //! become reports of the stage `install`. Pure: nothing here reads a clock or a file.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
-use crate::onboarding::{Detail, Phase};
+use super::heartbeat::Detail;
+use super::mac::MacAddr;
+use super::stage::Phase;
+
+/// Devices whose failed steps are remembered at one time.
+const MAX_REMEMBERED: usize = 4096;
 
 /// One event, as far as it matters here. All of it may be absent: what is not understood is
 /// ignored.
@@ -53,15 +60,42 @@ const LATE_COMMAND: &str = "subiquity/Late/run_user_supplied/command_";
 
 /// The failure of a step, which may be why the whole installation fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+struct Cause {
     step: String,
     reason: String,
+}
+
+/// What is remembered between the events of installations: by device, the step that will have made
+/// its installation fail, should it fail.
+#[derive(Debug, Default)]
+pub struct Installations {
+    causes: HashMap<MacAddr, Cause>,
+}
+
+impl Installations {
+    /// Takes the next event of a device. Returns the milestone that it is, if it is one.
+    pub fn take(&mut self, mac: MacAddr, event: &Event) -> Option<Milestone> {
+        if event.begins() {
+            self.causes.remove(&mac);
+        }
+        let known = self.causes.get(&mac);
+        if known.is_some_and(|known| known.is_overcome_by(event)) {
+            self.causes.remove(&mac);
+        } else if let Some(cause) = event.failure()
+            && known.map_or(self.causes.len() < MAX_REMEMBERED, |known| {
+                cause.outranks(known)
+            })
+        {
+            self.causes.insert(mac, cause);
+        }
+        event.milestone(self.causes.get(&mac))
+    }
 }
 
 impl Cause {
     /// Whether the installation went on in spite of it: the step was tried again with success, or
     /// a step around it ended well.
-    pub fn is_overcome_by(&self, event: &Event) -> bool {
+    fn is_overcome_by(&self, event: &Event) -> bool {
         let inner = self.step.strip_prefix(&event.name);
         let is_around = inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('/'));
         event.event_type == "finish" && !event.failed() && is_around
@@ -70,7 +104,7 @@ impl Cause {
     /// Whether this explains a failed installation better than an earlier one: the first failure
     /// of a step of the installation does. What runs beside it (looking for updates, for drivers)
     /// may fail without harm.
-    pub fn outranks(&self, earlier: &Cause) -> bool {
+    fn outranks(&self, earlier: &Cause) -> bool {
         self.is_of_the_installation() && !earlier.is_of_the_installation()
     }
 
@@ -89,7 +123,7 @@ impl Event {
     ///
     /// `cause` is a failure of a step of the same installation: the event that ends it does not
     /// repeat it.
-    pub fn milestone(&self, cause: Option<&Cause>) -> Option<Milestone> {
+    fn milestone(&self, cause: Option<&Cause>) -> Option<Milestone> {
         let (phase, detail) = match (self.name.as_str(), self.event_type.as_str()) {
             (INSTALL, "start") => (Phase::Start, "the installer runs".to_owned()),
             (INSTALL, "finish") if self.failed() => (
@@ -117,7 +151,7 @@ impl Event {
     }
 
     /// What to remember as the cause, should the installation fail: the failure of a step.
-    pub fn failure(&self) -> Option<Cause> {
+    fn failure(&self) -> Option<Cause> {
         let is_step = self.event_type == "finish" && self.failed() && self.name != INSTALL;
         if !is_step {
             return None;
@@ -130,7 +164,7 @@ impl Event {
     }
 
     /// Whether a new installation begins, so that causes of an earlier one are void.
-    pub fn begins(&self) -> bool {
+    fn begins(&self) -> bool {
         self.name == INSTALL && self.event_type == "start"
     }
 

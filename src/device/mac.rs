@@ -16,6 +16,52 @@ use crate::excerpt::excerpt;
 )]
 pub struct MacAddr([u8; 6]);
 
+/// How a device whose MAC could not be found out is called in its seed, and calls itself in turn.
+pub const UNKNOWN: &str = "unknown";
+
+/// A MAC as a device claims it, in a URL or a body. Empty, as an unset GRUB variable leaves it, and
+/// [`UNKNOWN`], as a seed for a device without a MAC has it, count as absent.
+///
+/// # Errors
+/// Any other text that is not the MAC of one device.
+pub fn claimed(text: &str) -> Result<Option<MacAddr>, MacError> {
+    match text {
+        "" | UNKNOWN => Ok(None),
+        text => text.parse().map(Some),
+    }
+}
+
+/// Who said which MAC a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacSource {
+    /// The path of the request.
+    Path,
+    /// `?mac=` of the request.
+    Query,
+    /// The body of the heartbeat.
+    Body,
+    /// The kernel's ARP table.
+    Arp,
+    /// `ip neigh show`.
+    IpNeigh,
+    /// Nobody.
+    Unknown,
+}
+
+impl MacSource {
+    /// The name in the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Body => "body",
+            Self::Arp => "arp",
+            Self::IpNeigh => "ip-neigh",
+            Self::Unknown => UNKNOWN,
+        }
+    }
+}
+
 /// Why a text is not the MAC address of a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {

@@ -34,7 +34,7 @@ impl FromStr for PasswordHash {
         if text.starts_with('$') && text.matches('$').count() >= 3 && text.bytes().all(plain) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("no crypt hash: expected $id$salt$hash, as `openssl passwd -6` prints it")
+            Err("not a crypt hash: expected $id$salt$hash, as `openssl passwd -6` prints it")
         }
     }
 }

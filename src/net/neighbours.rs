@@ -17,14 +17,14 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::mac::MacAddr;
+use crate::device::mac::{MacAddr, MacSource};
 
 /// The ARP table of the process's own network namespace, proc(5). `/proc/net/arp` is the same
 /// file, but hidden by systemd's `ProcSubset=pid`.
 pub const ARP_TABLE: &str = "/proc/self/net/arp";
 
 /// Longest that `ip neigh` may take, the wait for a free slot included.
-const IP_NEIGH_PATIENCE: Duration = Duration::from_secs(2);
+const IP_NEIGH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `ip` processes at one time: a boot storm must not fork without end.
 const IP_NEIGH_AT_ONCE: usize = 4;
@@ -34,15 +34,6 @@ const IP_NEIGH_BYTES: u64 = 64 * 1024;
 
 /// Entry flag of a completed ARP entry, `ATF_COM` of `<net/if_arp.h>`.
 const ATF_COM: u32 = 0x2;
-
-/// Which table knew the address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// `/proc/self/net/arp`
-    Arp,
-    /// `ip neigh show`
-    IpNeigh,
-}
 
 /// The way to the kernel's neighbour table.
 pub struct Neighbours {
@@ -60,16 +51,16 @@ impl Neighbours {
     }
 
     /// The MAC of the neighbour `ip`, and which table knew it.
-    pub async fn find(&self, ip: IpAddr) -> Option<(MacAddr, Table)> {
+    pub async fn find(&self, ip: IpAddr) -> Option<(MacAddr, MacSource)> {
         let ip = ip.to_canonical();
         if ip.is_loopback() {
             return None;
         }
         if let Some(mac) = self.in_arp_table(ip) {
-            return Some((mac, Table::Arp));
+            return Some((mac, MacSource::Arp));
         }
         match self.ask_ip(ip).await {
-            Ok(mac) => mac.map(|mac| (mac, Table::IpNeigh)),
+            Ok(mac) => mac.map(|mac| (mac, MacSource::IpNeigh)),
             Err(reason) => {
                 warn!(gb10.ip = %ip, %reason, "ip neigh show did not answer for {ip}: {reason}");
                 None
@@ -112,8 +103,8 @@ impl Neighbours {
     }
 
     async fn ask_ip(&self, ip: IpAddr) -> Result<Option<MacAddr>, String> {
-        let deadline = Instant::now() + IP_NEIGH_PATIENCE;
-        let overdue = || format!("over {} s", IP_NEIGH_PATIENCE.as_secs());
+        let deadline = Instant::now() + IP_NEIGH_TIMEOUT;
+        let overdue = || format!("over {} s", IP_NEIGH_TIMEOUT.as_secs());
         let slot = timeout_at(deadline, Arc::clone(&self.slots).acquire_owned()).await;
         let slot = slot
             .map_err(|_| overdue())?

@@ -1,102 +1,17 @@
-//! The vocabulary of onboarding: stages, phases, a heartbeat and a report.
-//!
-//! Pure: nothing here reads a clock, a file or a socket.
+//! What a device says of itself: the body of `POST /heartbeat`, and the report that it becomes.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use serde_with::{DeserializeFromStr, NoneAsEmptyString, SerializeDisplay, serde_as};
 
-use crate::excerpt::excerpt;
-use crate::mac::MacAddr;
+use super::mac::{MacAddr, MacSource, claimed};
+use super::stage::{Phase, Stage};
 
 /// Longest `detail` of a heartbeat, in bytes of UTF-8.
 pub const DETAIL_BYTES: usize = 4096;
-
-/// An enum whose values have one name each, in JSON, in the journal and in errors.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident, $what:literal: $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $name {
-            /// Every name, in order.
-            pub const NAMES: &'static [&'static str] = &[$($text,)+];
-
-            /// The name in JSON and in the journal.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownName;
-            fn from_str(text: &str) -> Result<Self, UnknownName> {
-                match text {
-                    $($text => Ok(Self::$variant),)+
-                    _ => Err(UnknownName { what: $what, got: excerpt(text), allowed: Self::NAMES }),
-                }
-            }
-        }
-    };
-}
-
-/// A name that is none of those which are allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{got} is no {what}: expected one of {}", allowed.join(", "))]
-pub struct UnknownName {
-    what: &'static str,
-    got: String,
-    allowed: &'static [&'static str],
-}
-
-named! {
-    /// Where on its way from PXE to ready a device is.
-    Stage, "stage":
-    /// The installer runs.
-    Install = "install",
-    /// The installed system boots for the first time.
-    FirstBoot = "first_boot",
-    /// Links and addresses.
-    Network = "network",
-    /// Disks and file systems.
-    Storage = "storage",
-    /// The GPU driver.
-    Driver = "driver",
-    /// The container runtime and its GPU hook.
-    ContainerRuntime = "container_runtime",
-    /// The site's own payloads.
-    Payload = "payload",
-    /// The final checks.
-    Verify = "verify",
-    /// The device is in service.
-    Ready = "ready",
-}
-
-named! {
-    /// How a stage goes.
-    Phase, "phase":
-    /// The stage began.
-    Start = "start",
-    /// The stage goes on.
-    Progress = "progress",
-    /// The stage ended well.
-    Done = "done",
-    /// The stage ended badly.
-    Fail = "fail",
-}
 
 /// What a device says of itself: the body of `POST /heartbeat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,10 +72,16 @@ pub enum HeartbeatError {
     },
 }
 
-/// `mac` as devices send it: absent, null and empty (an unset variable) all mean "not known here".
-#[serde_as]
-#[derive(Deserialize)]
-struct ClaimedMac(#[serde_as(as = "NoneAsEmptyString")] Option<MacAddr>);
+/// `mac` as devices send it: absent, null, empty (an unset variable) and `unknown` all mean "not
+/// known here".
+struct ClaimedMac(Option<MacAddr>);
+
+impl<'de> Deserialize<'de> for ClaimedMac {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        claimed(&text).map(Self).map_err(D::Error::custom)
+    }
+}
 
 impl Heartbeat {
     /// Reads the body of a heartbeat. Fields that it does not know are ignored, so that a newer
@@ -214,15 +135,26 @@ fn required<T: DeserializeOwned>(
     })
 }
 
-/// A heartbeat as it was received: from whom, when, and what the neighbour table says of it.
+/// Who reports: which device, from where, and what else is known of it.
 #[derive(Debug, Clone)]
-pub struct Report {
-    /// The device that it belongs to.
+pub struct Sender {
+    /// The MAC that the device is on record under.
     pub mac: MacAddr,
-    /// The address that it came from.
+    /// Who said so.
+    pub mac_source: MacSource,
+    /// The sender's address in the neighbour table, where it is of another device than `mac`.
+    pub arp_mac: Option<MacAddr>,
+    /// The address that the report came from.
     pub ip: IpAddr,
     /// The name that `devices.json` gives the device; without one a record keeps what it has.
     pub hostname: Option<String>,
+}
+
+/// What a device reports, as it was received.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Who reports.
+    pub sender: Sender,
     /// When it arrived, by this host's clock.
     pub at: Timestamp,
     /// The stage reported.
@@ -231,8 +163,6 @@ pub struct Report {
     pub phase: Phase,
     /// The device's own words.
     pub detail: Option<Detail>,
-    /// The sender's address in the neighbour table, where it is another than `mac`.
-    pub arp_mac: Option<MacAddr>,
 }
 
 /// The host name of a device for which nobody chose another.

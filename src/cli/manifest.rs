@@ -1,108 +1,18 @@
-//! The command line.
+//! `gb10-provision-api manifest`: the list of payloads that devices fetch.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::Shell;
-
-use crate::config::Config;
+use super::ManifestAction;
+use crate::files::layout;
 use crate::manifest::{Folder, MANIFEST_FILE, ManifestError, Progress};
-use crate::seed::{Templates, templates_folder};
-use crate::site::SiteFiles;
-
-/// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
-///
-/// Run by systemd it takes the sockets of gb10-provision-api.socket; run by hand it listens on
-/// 127.0.0.1:8088 with the embedded templates. See gb10-provision-api(8).
-#[derive(Debug, Parser)]
-#[command(name = "gb10-provision-api", version, max_term_width = 100)]
-pub struct Cli {
-    /// What to do; without a command, serve.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-
-    /// The settings.
-    #[command(flatten)]
-    pub config: Config,
-}
-
-/// What there is to do besides serving.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Render every staged template for a sample device and for an unknown one; exit 1 on a fault
-    Check,
-    /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
-    Manifest {
-        /// What to do with it.
-        #[command(subcommand)]
-        action: ManifestAction,
-    },
-    /// Print the completions of a shell
-    #[command(hide = true)]
-    Completions {
-        /// The shell.
-        shell: Shell,
-    },
-}
-
-/// What there is to do with the manifest.
-#[derive(Debug, Clone, Subcommand)]
-pub enum ManifestAction {
-    /// Make the list say what is staged: sizes and checksums, new files and such as are gone
-    Write {
-        /// Folder of the payloads, relative to the onboarding folder
-        #[arg(long, value_name = "FOLDER", default_value = "payload")]
-        payload: PathBuf,
-    },
-    /// Print each fault of the manifest and of the files that it lists; exit 1 on a fault
-    Check,
-}
-
-/// Tries every staged template and prints each fault with file and line.
-pub fn check(config: &Config) -> ExitCode {
-    let folder = templates_folder(&config.data_path);
-    let site_files = Arc::new(SiteFiles::load(&config.data_path));
-    let templates = match Templates::load(
-        folder.clone(),
-        config.fallback_password_hash.reveal(),
-        Arc::clone(&site_files),
-    ) {
-        Ok(templates) => templates,
-        Err(error) => {
-            eprintln!("the embedded templates are broken, which is a defect: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let (tried, faults) = templates.check();
-    let site_faults = site_files.faults();
-    for fault in &faults {
-        eprintln!("{}/{fault}", folder.display());
-    }
-    for fault in &site_faults {
-        eprintln!("{}/{fault}", config.data_path.display());
-    }
-    let (templates, faults) = (tried.len(), faults.len() + site_faults.len());
-    println!(
-        "{}: {templates} templates tried, {faults} faults",
-        folder.display()
-    );
-    if templates == 0 && !folder.exists() {
-        println!("it is not there, so the embedded defaults are served");
-    }
-    if faults == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
+use crate::service::settings::Settings;
 
 /// Writes or checks the manifest of the onboarding folder.
-pub fn manifest(config: &Config, action: &ManifestAction) -> ExitCode {
-    let folder = config.data_path.join("onboard");
+pub(super) fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
+    let folder = layout::onboard(&settings.data_path);
     let outcome = match action {
         ManifestAction::Write { payload } => write_manifest(&folder, payload),
         ManifestAction::Check => check_manifest(&folder),
@@ -227,16 +137,4 @@ impl Drop for Bar {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-/// Prints the completions of a shell.
-pub fn completions(shell: Shell) -> ExitCode {
-    let mut command = Cli::command();
-    clap_complete::generate(
-        shell,
-        &mut command,
-        "gb10-provision-api",
-        &mut std::io::stdout(),
-    );
-    ExitCode::SUCCESS
 }

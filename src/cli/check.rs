@@ -1,0 +1,47 @@
+//! `gb10-provision-api check`: every staged template and file tried, before a box asks for it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::files::layout;
+use crate::seed::Templates;
+use crate::service::settings::Settings;
+use crate::site::SiteFiles;
+
+/// Tries every staged template and prints each fault with file and line.
+pub fn run(settings: &Settings) -> ExitCode {
+    let folder = layout::templates(&settings.data_path);
+    let site_files = Arc::new(SiteFiles::load(&settings.data_path));
+    let templates = match Templates::load(
+        folder.clone(),
+        settings.fallback_password_hash.reveal(),
+        Arc::clone(&site_files),
+    ) {
+        Ok(templates) => templates,
+        Err(error) => {
+            eprintln!("the embedded templates are broken, which is a defect: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (tried, faults) = templates.check();
+    let site_faults = site_files.faults();
+    for fault in &faults {
+        eprintln!("{}/{fault}", folder.display());
+    }
+    for fault in &site_faults {
+        eprintln!("{}/{fault}", settings.data_path.display());
+    }
+    let (templates, faults) = (tried.len(), faults.len() + site_faults.len());
+    println!(
+        "{}: {templates} templates tried, {faults} faults",
+        folder.display()
+    );
+    if templates == 0 && !folder.exists() {
+        println!("it is not there, so the embedded defaults are served");
+    }
+    if faults == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line.
+
+mod check;
+mod completions;
+mod manifest;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use listenfd::ListenFd;
+use tracing::error;
+
+use crate::service::settings::Settings;
+use crate::service::{self, journal};
+
+/// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
+///
+/// Run by systemd it takes the sockets of gb10-provision-api.socket; run by hand it listens on
+/// 127.0.0.1:8088 with the embedded templates. See gb10-provision-api(8).
+#[derive(Debug, Parser)]
+#[command(name = "gb10-provision-api", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; without a command, serve.
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// The settings.
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What there is to do besides serving.
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    /// Render every staged template for a sample device and for an unknown one; exit 1 on a fault
+    Check,
+    /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
+    Manifest {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: ManifestAction,
+    },
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// What there is to do with the manifest.
+#[derive(Debug, Clone, Subcommand)]
+enum ManifestAction {
+    /// Make the list say what is staged: sizes and checksums, files that are new and files that are gone
+    Write {
+        /// Folder of the payloads, relative to the onboarding folder
+        #[arg(long, value_name = "FOLDER", default_value = "payload")]
+        payload: PathBuf,
+    },
+    /// Print each fault of the manifest and of the files that it lists; exit 1 on a fault
+    Check,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub fn run(self) -> ExitCode {
+        let Self { command, settings } = self;
+        match command {
+            None => serve(&settings),
+            Some(Command::Check) => check::run(&settings),
+            Some(Command::Manifest { action }) => manifest::run(&settings, &action),
+            Some(Command::Completions { shell }) => completions::run(shell),
+        }
+    }
+}
+
+fn serve(settings: &Settings) -> ExitCode {
+    // As listenfd asks, before there is any thread.
+    let inherited = ListenFd::from_env();
+    journal::init(&settings.log);
+    match service::run(settings, inherited) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            error!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

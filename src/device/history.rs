@@ -1,0 +1,201 @@
+//! The history in a client's record: its events, held as the JSON text that they were read or
+//! written as.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
+
+use super::heartbeat::Detail;
+use super::mac::MacAddr;
+use super::stage::{Phase, Stage};
+
+/// The events of a device, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Their JSON with commas between them: a part of the line that the record was written as.
+    text: Bytes,
+    /// What was added since.
+    added: String,
+    events: usize,
+    last_phase: Option<Phase>,
+}
+
+impl History {
+    /// The history that consists of these events.
+    pub fn of(events: &[&RawValue]) -> Self {
+        let texts: Vec<_> = events.iter().map(|event| compact(event)).collect();
+        let texts: Vec<&str> = texts.iter().map(|event| event.get()).collect();
+        let last = texts
+            .last()
+            .and_then(|event| serde_json::from_str::<PastEvent>(event).ok());
+        Self {
+            text: texts.join(",").into(),
+            added: String::new(),
+            events: events.len(),
+            last_phase: last.and_then(|event| event.phase.parse().ok()),
+        }
+    }
+
+    /// Adds an event.
+    pub fn add(&mut self, event: &Event) -> Result<(), serde_json::Error> {
+        if self.events > 0 {
+            self.added.push(',');
+        }
+        self.added.push_str(&serde_json::to_string(event)?);
+        self.events += 1;
+        self.last_phase = Some(event.phase);
+        Ok(())
+    }
+
+    /// Calls `with` with every event.
+    fn read<T>(&self, with: impl FnOnce(Vec<&RawValue>) -> T) -> Result<T, serde_json::Error> {
+        let mut list = vec![b'['];
+        list.extend_from_slice(&self.text);
+        list.extend_from_slice(self.added.as_bytes());
+        list.push(b']');
+        serde_json::from_slice(&list).map(with)
+    }
+
+    /// Drops the oldest events beyond `limit`. Returns how many.
+    ///
+    /// That costs no more than a look at their text: a device that reports without end is at its
+    /// limit all the time.
+    pub fn keep_last(&mut self, limit: usize) -> usize {
+        let excess = self.events.saturating_sub(limit);
+        for _ in 0..excess {
+            if self.text.is_empty() {
+                // What was added begins with the comma after the last of `text`.
+                self.added.drain(..end_of_first(self.added.as_bytes()));
+            } else {
+                self.text = self.text.slice(end_of_first(&self.text)..);
+                if self.text.is_empty() {
+                    self.added.drain(..self.added.len().min(1));
+                }
+            }
+        }
+        self.events -= excess;
+        excess
+    }
+
+    /// Whether an event that is `wanted`, by the names of its stage and phase, happened after
+    /// `since` and before `until`, where these are given.
+    pub fn tells_of(
+        &self,
+        wanted: impl Fn(&str, &str) -> bool,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<bool, serde_json::Error> {
+        let is_one = |event: &RawValue| {
+            let Ok(event) = serde_json::from_str::<PastEvent>(event.get()) else {
+                return false;
+            };
+            let Rfc3339(at) = event.timestamp;
+            wanted(&event.stage, &event.phase)
+                && since.is_none_or(|since| at > since)
+                && until.is_none_or(|until| at < until)
+        };
+        self.read(|events| events.into_iter().any(is_one))
+    }
+
+    /// The phase of the last event, where this version knows it.
+    pub fn last_phase(&self) -> Option<Phase> {
+        self.last_phase
+    }
+
+    /// The JSON of all events with commas between them, in two parts.
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.text, self.added.as_bytes()]
+    }
+
+    /// Takes the parts as they were written together.
+    pub fn settle(&mut self, text: Bytes) {
+        self.text = text;
+        self.added = String::new();
+    }
+}
+
+/// Where the second of several JSON values begins that stand behind each other with commas between
+/// them; the end of the text where there is one value.
+fn end_of_first(values: &[u8]) -> usize {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (index, byte) in values.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => return index + 1,
+            _ => {}
+        }
+    }
+    values.len()
+}
+
+/// The same JSON on one line: without the white space between tokens.
+pub fn compact(value: &RawValue) -> Box<RawValue> {
+    let text = value.get();
+    if !text.contains(['\n', '\r']) {
+        return value.to_owned();
+    }
+    let (mut in_string, mut escaped) = (false, false);
+    let kept = text.chars().filter(|&c| {
+        let keep = in_string || !c.is_ascii_whitespace();
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = in_string,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        keep
+    });
+    RawValue::from_string(kept.collect()).unwrap_or_else(|_| value.to_owned())
+}
+
+/// One entry of the history.
+#[derive(Serialize)]
+pub struct Event<'a> {
+    /// The stage reported.
+    pub stage: Stage,
+    /// The phase reported.
+    pub phase: Phase,
+    /// When it arrived, by this host's clock.
+    pub timestamp: Rfc3339,
+    /// The device's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a Detail>,
+    /// The sender's address in the neighbour table, where it is of another box.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arp_mac: Option<MacAddr>,
+}
+
+/// One entry of the history, as far as it matters later.
+#[derive(Deserialize)]
+struct PastEvent {
+    stage: String,
+    phase: String,
+    timestamp: Rfc3339,
+}
+
+/// A time as all records spell it: RFC 3339, UTC, milliseconds.
+#[derive(Debug, Clone, Copy, SerializeDisplay, DeserializeFromStr)]
+pub struct Rfc3339(pub Timestamp);
+
+impl FromStr for Rfc3339 {
+    type Err = jiff::Error;
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.0)
+    }
+}

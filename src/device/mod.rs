@@ -1,0 +1,10 @@
+//! What a device is, says and becomes: pure, without a clock, a file or a socket.
+
+pub mod fetches;
+pub mod heartbeat;
+pub mod history;
+pub mod installer;
+pub mod mac;
+pub mod record;
+pub mod stage;
+pub mod view;

@@ -1,0 +1,32 @@
+//! Where everything lies below `DATA_PATH`.
+//!
+//! | path | what | who writes |
+//! |---|---|---|
+//! | `cloud-init-templates/` | staged templates of the seed | the operator |
+//! | `onboard/` | staged onboarding files, their manifest among them | the operator, `manifest write` |
+//! | `site.json` | the site's values for templates | the operator |
+//! | `devices.json` | what is known of single devices | the operator |
+//! | `state/clients.json` | the devices' records | the service |
+//! | `state/clients.json.lock` | locked by whoever changes the records | the service |
+
+use std::path::{Path, PathBuf};
+
+/// The operator's values for templates.
+pub const SITE_FILE: &str = "site.json";
+/// What is known of single devices.
+pub const DEVICES_FILE: &str = "devices.json";
+
+/// Where templates are staged.
+pub fn templates(data_path: &Path) -> PathBuf {
+    data_path.join("cloud-init-templates")
+}
+
+/// Where onboarding files are staged.
+pub fn onboard(data_path: &Path) -> PathBuf {
+    data_path.join("onboard")
+}
+
+/// Where the service keeps its records.
+pub fn state(data_path: &Path) -> PathBuf {
+    data_path.join("state")
+}

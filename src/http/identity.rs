@@ -1,0 +1,67 @@
+//! Which device is this? Its own word first, then the kernel's neighbour table; and then the box
+//! that `devices.json` says the port belongs to.
+//!
+//! Every handler asks here, so that a device is the same one to all of them.
+
+use tracing::warn;
+
+use super::{ApiError, App};
+use crate::device::heartbeat::Sender;
+use crate::device::mac::{MacAddr, MacSource};
+use crate::message_id;
+use crate::net::Connection;
+
+/// A MAC that a request names, or `None` where it names none; and where it would name one.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim(pub Option<MacAddr>, pub MacSource);
+
+/// A device, where it could be found out, and who said so.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// The MAC that the device is on record under.
+    pub mac: Option<MacAddr>,
+    /// Who said so.
+    pub source: MacSource,
+}
+
+/// The device that asks: the one that it claims to be, else the one that has the address.
+pub async fn identify(app: &App, connection: Connection, claim: Claim) -> Identity {
+    let (mac, source) = match claim {
+        Claim(Some(mac), source) => (Some(mac), source),
+        Claim(None, _) => match app.neighbours.find(connection.ip()).await {
+            Some((mac, source)) => (Some(mac), source),
+            None => (None, MacSource::Unknown),
+        },
+    };
+    let mac = mac.map(|mac| app.site_files.devices().primary(mac));
+    Identity { mac, source }
+}
+
+/// The device that reports. Where its ARP entry is of another device than it claims to be, that is
+/// warned of and goes on record.
+pub async fn sender(app: &App, connection: Connection, claim: Claim) -> Result<Sender, ApiError> {
+    let ip = connection.ip();
+    let Identity { mac, source } = identify(app, connection, claim).await;
+    let mac = mac.ok_or(ApiError::NoMac(ip))?;
+    let devices = app.site_files.devices();
+    let Claim(claimed, _) = claim;
+    let arp_mac = claimed
+        .and_then(|_| app.neighbours.in_arp_table(ip))
+        .filter(|arp_mac| devices.primary(*arp_mac) != mac);
+    if let Some(arp_mac) = arp_mac {
+        warn!(
+            message_id = message_id::MAC_DIFFERS,
+            gb10.mac = %mac,
+            gb10.ip = %ip,
+            %arp_mac,
+            "a device claims another MAC than its ARP entry has: {ip} reports as {mac}, but is {arp_mac}"
+        );
+    }
+    Ok(Sender {
+        mac,
+        mac_source: source,
+        arp_mac,
+        ip,
+        hostname: devices.hostname(mac),
+    })
+}

@@ -1,0 +1,38 @@
+//! `POST /report/{mac}`: the installer's webhook events.
+//!
+//! subiquity posts synchronously, hundreds of events an installation, and never again what failed.
+//! So each is answered at once with 204, and what is a milestone is put on record behind it.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use tracing::debug;
+
+use super::identity::{Claim, sender};
+use super::{ApiError, App, body};
+use crate::device::installer::Event;
+use crate::device::mac::{MacSource, claimed};
+use crate::net::Connection;
+
+/// Largest event, in bytes. Events with files in them are larger, and say nothing here.
+const EVENT_BYTES: usize = 256 * 1024;
+
+/// Takes any body: an event that is not understood is ignored.
+pub async fn receive(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    mac: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let claim = Claim(claimed(&mac?)?, MacSource::Path);
+    let body = body::read(body, EVENT_BYTES).await?;
+    let sender = sender(&app, connection, claim).await?;
+    debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %String::from_utf8_lossy(&body), "installer");
+    app.recorder
+        .installer_event(sender, &Event::from_json(&body));
+    Ok(StatusCode::NO_CONTENT)
+}

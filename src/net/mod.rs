@@ -1,0 +1,14 @@
+//! The LAN's side: sockets, who may connect, one connection's life, and the kernel's neighbours.
+//!
+//! Nothing here knows what is served: the accept loop takes any HTTP service, and leaves each
+//! request a [`Connection`] among its extensions.
+
+pub mod accept;
+pub mod connection;
+pub mod neighbours;
+pub mod sockets;
+pub mod stop;
+
+pub use accept::{Gate, Listener};
+pub use connection::Connection;
+pub use stop::{Stop, Stopping};

@@ -1,0 +1,73 @@
+//! The variables of a template: what a seed knows of the device that it is for.
+
+use std::net::SocketAddr;
+
+use minijinja::{Value, context};
+
+use crate::device::heartbeat::default_hostname;
+use crate::device::mac::{MacAddr, UNKNOWN};
+use crate::site::{KnownDevice, Site};
+
+/// An address of the range for documentation (RFC 7042, 2.1.2), to try templates with.
+const SAMPLE_MAC: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
+
+/// For whom a seed is rendered.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// The MAC that it is on record under, where that is known.
+    pub mac: Option<MacAddr>,
+    /// What `devices.json` says of it.
+    pub known: KnownDevice,
+    /// The address of ours that it reached.
+    pub lan: SocketAddr,
+    /// The base of the URLs that it shall use, without a final slash.
+    pub provision_url: String,
+}
+
+impl Device {
+    fn mac_slug(&self) -> String {
+        self.mac
+            .map_or_else(|| UNKNOWN.to_owned(), |mac| mac.slug())
+    }
+
+    /// The variables of a template.
+    pub(super) fn context(&self, site: &Site, fallback_password_hash: &str) -> Value {
+        let mac_slug = self.mac_slug();
+        let hostname = match &self.known.hostname {
+            Some(name) => name.as_str().to_owned(),
+            None => default_hostname(&mac_slug),
+        };
+        context! {
+            mac => self.mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string()),
+            mac_slug,
+            lan_ip => self.lan.ip().to_canonical().to_string(),
+            provision_url => self.provision_url.as_str(),
+            fallback_password_hash,
+            site => site.0.clone(),
+            device => context! {
+                hostname => hostname.as_str(),
+                role => self.known.role.as_deref(),
+                macs => self.known.macs.iter().map(MacAddr::to_string).collect::<Vec<_>>(),
+                vars => self.known.vars.clone(),
+            },
+            hostname,
+        }
+    }
+
+    /// A device to try templates with.
+    pub(super) fn sample(mac: Option<MacAddr>) -> Self {
+        let lan = SocketAddr::from(([10, 88, 0, 1], 8088));
+        let provision_url = format!("http://{lan}");
+        Self {
+            mac,
+            known: KnownDevice::default(),
+            lan,
+            provision_url,
+        }
+    }
+}
+
+/// The MAC of a device that does not exist.
+pub(super) fn sample_mac() -> Option<MacAddr> {
+    MacAddr::from_octets(SAMPLE_MAC).ok()
+}

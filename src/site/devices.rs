@@ -1,0 +1,131 @@
+//! `devices.json`: what the operator says of single devices.
+
+use std::collections::{BTreeMap, HashMap};
+
+use minijinja::Value;
+use serde::Deserialize;
+use serde_with::{DeserializeFromStr, Map, serde_as};
+
+use super::staged_json::{Parse, typed};
+use crate::device::mac::MacAddr;
+use crate::excerpt::excerpt;
+
+/// Longest host name that Linux takes.
+const NAME_BYTES: usize = 63;
+
+/// All devices of `devices.json`. In order, so that a fault that two of them make reads the same
+/// each time.
+#[derive(Debug, Default)]
+pub struct Devices {
+    known: BTreeMap<MacAddr, KnownDevice>,
+    /// Every MAC of a box to the one that its record has.
+    primary: HashMap<MacAddr, MacAddr>,
+}
+
+/// The content of `devices.json`, one MAC twice included.
+#[serde_as]
+#[derive(Deserialize)]
+struct KnownDevices(#[serde_as(as = "Map<_, _>")] Vec<(MacAddr, KnownDevice)>);
+
+/// One device of `devices.json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownDevice {
+    /// Its host name.
+    pub hostname: Option<PlainName>,
+    /// The other MACs of the same box: a GB10 has six or so.
+    #[serde(default)]
+    pub macs: Vec<MacAddr>,
+    /// What it is for, in the site's words.
+    pub role: Option<String>,
+    /// Its variables for templates.
+    #[serde(default)]
+    pub vars: BTreeMap<String, Value>,
+}
+
+/// A name that may stand in a URL, a file name and a shell command: one label of RFC 1123.
+#[derive(Debug, Clone, PartialEq, Eq, DeserializeFromStr)]
+pub struct PlainName(String);
+
+impl PlainName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for PlainName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let is_label = (1..=NAME_BYTES).contains(&text.len())
+            && text.bytes().all(plain)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        match is_label {
+            true => Ok(Self(text.to_owned())),
+            false => Err(format!(
+                "{} is not a plain name: expected 1 to {NAME_BYTES} letters, digits and hyphens",
+                excerpt(text)
+            )),
+        }
+    }
+}
+
+impl Devices {
+    /// The MAC under which the box of this MAC is on record.
+    pub fn primary(&self, mac: MacAddr) -> MacAddr {
+        self.primary.get(&mac).copied().unwrap_or(mac)
+    }
+
+    /// Every device, by the MAC that it is on record under.
+    pub fn iter(&self) -> impl Iterator<Item = (MacAddr, KnownDevice)> {
+        self.known.iter().map(|(mac, known)| (*mac, known.clone()))
+    }
+
+    /// The host name of the device on record under this MAC, where one is given.
+    pub fn hostname(&self, mac: MacAddr) -> Option<String> {
+        self.known
+            .get(&mac)?
+            .hostname
+            .as_ref()
+            .map(|name| name.as_str().to_owned())
+    }
+
+    /// What is known of the device on record under this MAC.
+    pub fn get(&self, mac: MacAddr) -> Option<&KnownDevice> {
+        self.known.get(&mac)
+    }
+}
+
+impl Parse for Devices {
+    fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
+        let KnownDevices(devices) = typed(text)?;
+        let lines: Vec<_> = text.lines().collect();
+        let fault = |mac: MacAddr, reason: String| {
+            let line = lines.iter().rposition(|line| names(line, mac));
+            (line.map(|line| line + 1), reason)
+        };
+        let mut known = BTreeMap::new();
+        for (mac, device) in devices {
+            if known.insert(mac, device).is_some() {
+                return Err(fault(mac, format!("{mac} is a device twice")));
+            }
+        }
+        let mut primary = HashMap::new();
+        for (&mac, device) in &known {
+            for &alias in std::iter::once(&mac).chain(&device.macs) {
+                if let Some(other) = primary.insert(alias, mac).filter(|other| *other != mac) {
+                    let reason = format!("{alias} belongs to two devices, {other} and {mac}");
+                    return Err(fault(alias, reason));
+                }
+            }
+        }
+        Ok(Self { known, primary })
+    }
+}
+
+/// Whether a MAC stands in a line, in whatever spelling.
+fn names(line: &str, mac: MacAddr) -> bool {
+    line.split('"').any(|text| text.parse() == Ok(mac))
+}

@@ -1,0 +1,249 @@
+//! `clients.json` on the disk: lock, read, replace, restore.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use tracing::warn;
+
+use super::clients::Clients;
+use super::{During, StoreError};
+use crate::files::stamp::FileStamp;
+
+const STATE_FILE: &str = "clients.json";
+const LOCK_FILE: &str = "clients.json.lock";
+const TEMPORARY_FILE: &str = "clients.json.tmp";
+const PROBE_FILE: &str = "clients.json.probe";
+
+/// `clients.json` and its lock: the service's user writes, its group reads.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// Written by the probe: a full file system refuses a block where it may still take a name.
+const PROBE_BLOCK: [u8; 4096] = [0; 4096];
+
+/// Most that one writev(2) takes, `IOV_MAX` of Linux.
+const PIECES_AT_ONCE: usize = 1024;
+
+/// Recognises the version of the file that was read or written last.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) stamp: FileStamp,
+    /// Kept open, so that no later file can be given the same inode number, and so that its
+    /// content can be put back after it was replaced.
+    file: Arc<File>,
+}
+
+/// The state folder.
+pub(super) struct StateFile {
+    folder: PathBuf,
+}
+
+impl StateFile {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The stamp of the file as it is now; none where there is no file.
+    pub(super) fn stamp(&self) -> Result<Option<FileStamp>, StoreError> {
+        FileStamp::at(&self.path(STATE_FILE)).during("looking at clients.json")
+    }
+
+    /// Makes the folder, and makes it last.
+    pub(super) fn make_folder(&self) -> Result<(), StoreError> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let parent = self.folder.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).during("creating the data folder")?;
+        match rustix::fs::mkdir(&self.folder, FOLDER_MODE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            error => error.during("creating the state folder")?,
+        }
+        sync_folder(parent).inspect_err(|_| {
+            // So that the next attempt does not take it for one that lasts.
+            let _ = rustix::fs::rmdir(&self.folder);
+        })
+    }
+
+    /// Reads the file; where there is none, there are no records.
+    pub(super) fn read(&self) -> Result<Clients, StoreError> {
+        let mut file = match File::open(self.path(STATE_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Clients::default()),
+            error => error.during("opening clients.json")?,
+        };
+        // The stamp comes first: a change during the reading then shows at the next look.
+        let stat = rustix::fs::fstat(&file).during("looking at clients.json")?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .during("reading clients.json")?;
+        let corrupt = |error| StoreError::Corrupt(Arc::new(error));
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|error| corrupt(serde::de::Error::custom(error)))?;
+        let source = Source {
+            stamp: FileStamp::of(&stat),
+            file: Arc::new(file),
+        };
+        Clients::parse(text, source).map_err(corrupt)
+    }
+
+    /// Gives the file another name, and returns that.
+    pub(super) fn move_aside(&self) -> Result<PathBuf, StoreError> {
+        let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let names = std::iter::once(String::new()).chain((2..100).map(|n| format!("-{n}")));
+        for suffix in names {
+            let aside = self.path(&format!("{STATE_FILE}.corrupt-{time}{suffix}"));
+            let cwd = rustix::fs::CWD;
+            let from = self.path(STATE_FILE);
+            match rustix::fs::renameat_with(cwd, &from, cwd, &aside, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => continue,
+                outcome => outcome.during("moving the corrupt clients.json aside")?,
+            }
+            sync_folder(&self.folder)?;
+            return Ok(aside);
+        }
+        Err(Errno::EXIST).during("moving the corrupt clients.json aside")
+    }
+
+    /// Opens and locks the lock file, which is never replaced; closing it releases the lock.
+    /// None where [`FlockOperation::NonBlockingLockExclusive`] found it locked.
+    pub(super) fn lock(&self, operation: FlockOperation) -> Result<Option<OwnedFd>, StoreError> {
+        let path = self.path(LOCK_FILE);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        loop {
+            let file =
+                rustix::fs::open(&path, flags, FILE_MODE).during("opening clients.json.lock")?;
+            match rustix::fs::flock(&file, operation) {
+                Ok(()) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                error => error.during("locking clients.json.lock")?,
+            }
+            // Whoever removes the state folder meanwhile removes the lock with it: a lock on a
+            // file that has no name any more keeps nobody out.
+            let locked = rustix::fs::fstat(&file).during("looking at clients.json.lock")?;
+            match rustix::fs::stat(&path) {
+                Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => {
+                    return Ok(Some(file));
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                error => error.map(drop).during("looking at clients.json.lock")?,
+            }
+        }
+    }
+
+    /// Puts `next` in the place of `current`, and returns once that is on the disk. After an error
+    /// the file has the content of `current`.
+    pub(super) fn replace(&self, current: &Clients, next: &mut Clients) -> Result<(), StoreError> {
+        let temporary = self.path(TEMPORARY_FILE);
+        let written = self.write(&temporary, next.pieces()).and_then(|file| {
+            rustix::fs::fsync(&file).during("fsync of the new clients.json")?;
+            rustix::fs::rename(&temporary, self.path(STATE_FILE))
+                .during("renaming the new clients.json")?;
+            // Only now: renaming changes the file's ctime.
+            let stat = rustix::fs::fstat(&file);
+            Ok(stat.ok().map(|stat| Source {
+                stamp: FileStamp::of(&stat),
+                file: Arc::new(file),
+            }))
+        });
+        match written {
+            Ok(source) => next.source = source,
+            Err(error) => {
+                let _ = rustix::fs::unlink(&temporary);
+                return Err(error);
+            }
+        }
+        sync_folder(&self.folder).inspect_err(|_| {
+            // The reports are about to be refused, and will come again: they must not stand in
+            // the file already.
+            if let Err(reason) = self.restore(current) {
+                let _ = rustix::fs::unlink(&temporary);
+                warn!(%reason, "the old clients.json could not be put back, so reports that were refused may be on record: {reason}");
+            }
+        })
+    }
+
+    /// Puts back what the file was before it was replaced, byte for byte.
+    fn restore(&self, current: &Clients) -> Result<(), StoreError> {
+        let temporary = self.path(TEMPORARY_FILE);
+        let file = match &current.source {
+            Some(source) => {
+                let mut bytes = Vec::new();
+                let mut replaced = &*source.file;
+                replaced
+                    .rewind()
+                    .and_then(|()| replaced.read_to_end(&mut bytes))
+                    .during("reading the replaced clients.json")?;
+                self.write(&temporary, [bytes.into()])
+            }
+            None => self.write(&temporary, current.pieces()),
+        }?;
+        // The disk just failed, and may fail here too: the content is put back all the same.
+        let _ = rustix::fs::fsync(&file);
+        rustix::fs::rename(&temporary, self.path(STATE_FILE)).during("renaming")
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        pieces: impl IntoIterator<Item = Bytes>,
+    ) -> Result<File, StoreError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::open(path, flags, FILE_MODE).during("creating the new clients.json")?;
+        // The mode of `open` is cut by the umask, and does not apply to a file left by a crash.
+        rustix::fs::fchmod(&file, FILE_MODE).during("setting the mode of the new clients.json")?;
+        let mut file = File::from(file);
+        write_pieces(&mut file, pieces.into_iter()).during("writing the new clients.json")?;
+        Ok(file)
+    }
+
+    /// Whether the folder takes a new file with a block of data in it.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        self.make_folder()?;
+        let path = self.path(PROBE_FILE);
+        let outcome = std::fs::write(&path, PROBE_BLOCK).during("writing to the state folder");
+        let removed = match std::fs::remove_file(&path) {
+            // Another probe was quicker.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        outcome.and(removed.during("removing a file from the state folder"))
+    }
+}
+
+/// Writes the pieces in their order, many with one system call and without copying them together.
+fn write_pieces(file: &mut File, pieces: impl Iterator<Item = Bytes>) -> io::Result<()> {
+    let pieces: Vec<Bytes> = pieces.collect();
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        let most = rest.len().min(PIECES_AT_ONCE);
+        match file.write_vectored(&rest[..most]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty())
+        .and_then(rustix::fs::fsync)
+        .during("fsync of the state folder")
+}
