@@ -9,13 +9,14 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 6 | [`cli`] |
-//! | 5 | [`service`] |
-//! | 4 | [`http`] |
-//! | 3 | [`recorder`] |
-//! | 2 | [`store`], [`seed`], [`manifest`], [`net`] |
-//! | 1 | [`site`] |
-//! | 0 | [`device`], [`files`], [`defaults`], [`excerpt`], [`message_id`] |
+//! | 7 | [`cli`] |
+//! | 6 | [`service`] |
+//! | 5 | [`http`] |
+//! | 4 | [`recorder`] |
+//! | 3 | [`store`], [`seed`], [`manifest`], [`net`] |
+//! | 2 | [`site`] |
+//! | 1 | [`device`], [`files`] |
+//! | 0 | [`defaults`], [`excerpt`], [`message_id`] |
 
 pub mod cli;
 pub mod defaults;

@@ -751,6 +751,62 @@ fn a_claimed_mac_that_differs_from_the_arp_entry_is_recorded_and_warned_of() {
     assert_eq!(service.log().matches("another MAC").count(), before);
 }
 
+#[test]
+fn whoever_asks_and_however_it_is_one_box() {
+    let Some(lan) = Lan::new() else { return };
+    let lan = lan.without_questions_of_the_device();
+    // The port that the kernel knows is another one of the box than its record is under.
+    let primary = "02:00:00:00:00:aa";
+    let devices = json!({primary: {"hostname": "spark-07", "macs": [MAC]}}).to_string();
+    let service = lan.start().stage("devices.json", &devices).service();
+    lan.get(DEVICE, &service, "/healthz");
+
+    let start = json!({"name": "subiquity/Install/install", "event_type": "start"}).to_string();
+    for mac in ["unknown", MAC, primary] {
+        let seed = lan.get(DEVICE, &service, &format!("/cloud-init/{mac}/meta-data"));
+        assert!(seed.body.contains("spark-07"), "{mac}: {seed:?}");
+        let beat = json!({"mac": mac, "stage": "network", "phase": "done"});
+        assert_eq!(lan.heartbeat(DEVICE, &service, beat).status, 200, "{mac}");
+        let url = format!("http://{}/report/{mac}", service.address);
+        let report = lan.curl(DEVICE, &["--data", &start, &url]);
+        assert_eq!(report[0].status, 204, "{mac}: {report:?}");
+    }
+    let seed = lan.get(DEVICE, &service, "/cloud-init/meta-data?mac=unknown");
+    assert!(seed.body.contains("spark-07"), "{seed:?}");
+
+    // A milestone is on record behind its answer.
+    let record = eventually("all six reports", || {
+        let record = lan.get(DEVICE, &service, "/clients/unknown").json();
+        let stages = record["stages"].as_array()?.len();
+        (stages == 6).then_some(record)
+    });
+    assert_eq!(record["mac"], primary);
+    for mac in [MAC, primary] {
+        let same = lan.get(DEVICE, &service, &format!("/clients/{mac}")).json();
+        assert_eq!(same, record, "{mac}");
+    }
+    let all = lan.get(DEVICE, &service, "/clients").json();
+    assert_eq!(all.as_object().unwrap().len(), 1, "{all}");
+    assert_eq!(service.log().matches("another MAC").count(), 0);
+}
+
+#[test]
+fn an_installer_that_claims_another_mac_than_its_arp_entry_is_warned_of_as_a_heartbeat_is() {
+    let Some(lan) = Lan::new() else { return };
+    let lan = lan.without_questions_of_the_device();
+    let service = lan.start().service();
+    let claimed = "02:00:00:00:00:cc";
+    let start = json!({"name": "subiquity/Install/install", "event_type": "start"}).to_string();
+    let url = format!("http://{}/report/{claimed}", service.address);
+    assert_eq!(lan.curl(DEVICE, &["--data", &start, &url])[0].status, 204);
+    let mac = format!("gb10.mac={claimed}");
+    service.wait_for_log(&["WARN", "another MAC", &mac, &format!("arp_mac={MAC}")]);
+    // The line tells the status that was answered.
+    service.wait_for_log(&["heartbeat", &mac, "gb10.stage=install", "gb10.status=204"]);
+    let record = lan.get(DEVICE, &service, &format!("/clients/{claimed}"));
+    assert_eq!(record.json()["stages"][0]["arp_mac"], MAC);
+}
+
 // ---- An `ip` that misbehaves. It is a fake, for no real one can be made to. ------------------
 
 #[test]
