@@ -1,7 +1,5 @@
 //! `kill -9` at any moment: `clients.json` is whole and has every acknowledged event.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -9,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use rustix::process::{Signal, kill_process};
 
 #[test]

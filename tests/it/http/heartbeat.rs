@@ -1,12 +1,10 @@
 //! A heartbeat: what is accepted, what is refused and how, and what the answer and the record say.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::support::*;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -1,13 +1,11 @@
 //! Shows that the embedded default and the fallback, as they are served, are autoinstalls that
 //! Ubuntu's installer takes, with commands that a shell takes.
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::*;
+use crate::support::*;
 use gb10_provision_api::site::password::DEFAULT_FALLBACK_PASSWORD_HASH;
 use serde_json::Value;
 
@@ -47,7 +45,8 @@ fn feed(command: &mut Command, input: &str) -> Option<Output> {
 /// said.
 fn valid_autoinstall(user_data: &str) -> Option<Value> {
     assert!(user_data.starts_with("#cloud-config\n"), "{user_data}");
-    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/autoinstall-schema.json");
+    let schema =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/autoinstall-schema.json");
     let mut python = Command::new("/usr/bin/python3");
     let Some(output) = feed(python.args(["-c", VALIDATE]).arg(schema), user_data) else {
         skip("there is no Python to check the schema with");

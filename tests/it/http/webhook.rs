@@ -1,12 +1,10 @@
 //! Shows what the installer's webhook events become: the few install events of a real run and of
 //! failing ones, a 204 for everything else, and nothing lost or out of order behind it.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -31,7 +29,7 @@ const INSTALL: &str = "subiquity/Install/install";
 
 /// The bodies of the real run, as they were posted.
 fn real_run() -> Vec<String> {
-    let text = include_str!("data/subiquity-webhook-events.jsonl");
+    let text = include_str!("../data/subiquity-webhook-events.jsonl");
     let events: Vec<_> = text.lines().map(str::to_owned).collect();
     assert_eq!(events.len(), 300);
     events

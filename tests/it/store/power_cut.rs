@@ -3,15 +3,13 @@
 //! A loop-mounted ext4 is shut down without a flush of its journal, as a power cut would, then
 //! unmounted, and what is on its disk is mounted again.
 
-mod common;
-
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use rustix::process::Signal;
 
 /// EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH (linux/ext4.h): nothing reaches the disk any

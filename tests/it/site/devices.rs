@@ -1,14 +1,12 @@
 //! Shows what an operator's `devices.json` and `site.json` do: names, variables and the one record
 //! of a box with many MACs, and that a fault in them is found by line and stops no boot.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::beats::clients_in;
-use common::*;
+use crate::support::beats::clients_in;
+use crate::support::*;
 use rustix::fs::RenameFlags;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,9 +1,7 @@
 //! Shows that every common spelling of a MAC address is one device, and that what names no single
 //! device is refused with a word on what was expected.
 
-mod common;
-
-use common::*;
+use crate::support::*;
 use gb10_provision_api::device::mac::{MacAddr, MacError};
 use proptest::prelude::*;
 

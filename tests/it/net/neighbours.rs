@@ -1,8 +1,6 @@
 //! Shows how a device is told by its address: the kernel's own tables in network namespaces, what
 //! does not count in them, and that a lookup is bounded in time and in processes.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::*;
+use crate::support::*;
 use gb10_provision_api::device::mac::MacAddr;
 use gb10_provision_api::net::neighbours::{complete_entries, parse_ip_neigh};
 use proptest::prelude::*;

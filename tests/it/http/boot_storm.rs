@@ -1,14 +1,12 @@
 //! Shows a boot storm: 254 devices fetch all files of their seeds, post all events of an
 //! installation and beat at once. No error, every milestone on record, and how long it took.
 
-mod common;
-
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::support::*;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// As many as a /24 has addresses.
@@ -117,7 +115,7 @@ fn print_latencies(kind: Kind, devices: &[Device]) -> [Duration; 2] {
 
 #[test]
 fn a_boot_storm_of_254_devices_meets_no_error_and_loses_no_milestone() {
-    let events: Vec<&str> = include_str!("data/subiquity-webhook-events.jsonl")
+    let events: Vec<&str> = include_str!("../data/subiquity-webhook-events.jsonl")
         .lines()
         .collect();
     let service = Start::fresh().service();

@@ -36,7 +36,10 @@ fn floors() -> BTreeMap<String, u32> {
     let rows = rows.filter_map(|row| row.split_once(" | "));
     let rows = rows.filter_map(|(floor, rooms)| Some((floor.parse::<u32>().ok()?, rooms)));
     rows.flat_map(|(floor, rooms)| {
-        let names = rooms.split("[`").skip(1).filter_map(|part| part.split_once("`]"));
+        let names = rooms
+            .split("[`")
+            .skip(1)
+            .filter_map(|part| part.split_once("`]"));
         names.map(move |(name, _)| (name.to_owned(), floor))
     })
     .collect()
@@ -51,7 +54,9 @@ fn room(file: &Path) -> Option<String> {
 
 /// The rooms that a file's code names.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     let named = code.flat_map(|line| line.split("crate::").skip(1));
     let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
     named

@@ -207,7 +207,7 @@ impl fmt::Display for Outcome {
 
 /// The folder of the cases, the context and the Python side.
 fn folder() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jinja2"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seed/jinja2"))
 }
 
 /// What Python makes of every case, or nothing where it or its Jinja2 is not installed.

@@ -1,8 +1,6 @@
 //! `gb10-provision-api manifest`: what it writes, what it finds, what it refuses, and that a
 //! device's own reader agrees.
 
-mod common;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -10,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{BINARY, eventually, is_root};
+use crate::support::{BINARY, eventually, is_root};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,7 +17,7 @@ const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// What is served where no manifest is staged.
-const DEFAULT: &str = include_str!("../packaging/onboard/manifest.json");
+const DEFAULT: &str = include_str!("../../../packaging/onboard/manifest.json");
 
 /// Long enough to hash that something can be done meanwhile, also with SHA instructions.
 const LARGE: u64 = 1 << 30;

@@ -1,15 +1,13 @@
 //! Logging: one line per seed and per heartbeat with its fields, nothing that is nobody's business,
 //! to stderr or to the journal.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use common::*;
+use crate::support::*;
 use serde_json::json;
 
 const MAC: &str = "3c:6d:66:0a:1b:2c";

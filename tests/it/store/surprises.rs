@@ -1,14 +1,12 @@
 //! What people and accidents do to the state folder of a running service.
 
-mod common;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 
 fn assert_mode(path: &Path, mode: u32) {
     let found = std::fs::metadata(path).unwrap().mode() & 0o7777;

@@ -1,5 +1,4 @@
 //! The real service in a process of its own, and a plain HTTP/1.1 client for it.
-#![allow(dead_code)] // No test file uses all of it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

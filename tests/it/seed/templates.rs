@@ -1,8 +1,6 @@
 //! Shows that an edited template is what the next request gets, that a fault in one never costs a
 //! device its install, and that faults can be found before.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -11,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::*;
+use crate::support::*;
 use gb10_provision_api::seed::yaml::check_mapping;
 use tempfile::TempDir;
 

@@ -1,7 +1,5 @@
 //! The life of the process: settings, sockets, signals, what systemd is told, and its end.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::support::*;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 use rustix::process::Signal;
 use sd_notify::NotifyState;

@@ -1,15 +1,13 @@
 //! Shows what readers of the records cost: nothing while this process writes, one reading of the
 //! file for all of them when another wrote, and never a wait for those who ask for something else.
 
-mod common;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::support::*;
 
 const MAC: &str = "02:00:00:00:00:01";
 
@@ -112,6 +110,9 @@ fn a_seed_waits_for_no_reader_of_a_large_file() {
     println!("{done} seeds while 100 MB were read, the slowest in {slowest:?}: {line}");
     // The bound that is promised is 50 ms; on a machine that runs other tests besides, a thread
     // may wait for a processor for longer than that.
-    assert!(done > 3, "the file was read too quickly to show anything: {line}");
+    assert!(
+        done > 3,
+        "the file was read too quickly to show anything: {line}"
+    );
     assert!(slowest < Duration::from_millis(50), "{slowest:?}");
 }

@@ -1,15 +1,13 @@
 //! Two processes and an editor on one `clients.json`: no event is lost, none starves, all agree.
 
-mod common;
-
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use rustix::fs::inotify;
 use serde_json::{Value, json};
 

@@ -1,15 +1,13 @@
 //! Full and failing disks: a heartbeat is refused with the reason in the log, the file stays as it
 //! was, and the service goes on by itself.
 
-mod common;
-
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 

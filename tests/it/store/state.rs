@@ -1,15 +1,13 @@
 //! `clients.json`: its form, what it keeps of the former service's file, and what becomes of a
 //! file that cannot be read.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::*;
+use crate::support::*;
 use indexmap::IndexMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -17,7 +15,7 @@ use serde_json::value::RawValue;
 const MAC: &str = "3c:6d:66:0a:1b:2c";
 
 /// As the former Python service's `json.dump(clients, file, indent=2)` wrote it.
-const LEGACY: &str = include_str!("data/legacy-clients.json");
+const LEGACY: &str = include_str!("../data/legacy-clients.json");
 
 /// The values of a JSON object as they are written.
 type Fields = IndexMap<String, Box<RawValue>>;

@@ -1,8 +1,6 @@
 //! Onboarding files: what is served of a staged file, how a download resumes, and that nothing
 //! outside the folder can be reached.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use common::*;
+use crate::support::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const MIB: u64 = 1 << 20;

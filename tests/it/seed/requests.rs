@@ -1,12 +1,10 @@
 //! Shows that the seed is served in every form in which a device asks for it, and what a template
 //! gets to know of the device and of the way on which it came.
 
-mod common;
-
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
-use common::*;
+use crate::support::*;
 
 const MAC: &str = "aa:bb:cc:dd:ee:ff";
 

@@ -1,13 +1,11 @@
 //! Shows that what was served is told apart from what was reported: fetches are counted, cost no
 //! fsync, change neither stage nor name, and show a device that is installed again and again.
 
-mod common;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::beats::*;
-use common::*;
+use crate::support::beats::*;
+use crate::support::*;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

@@ -1,0 +1,55 @@
+//! The tests, in one binary: the real service in a process of its own, and what it promises.
+//!
+//! The folders mirror those of `src`. A test is named by what it shows; its path is the filter that
+//! `cargo test --test it` and `tests/run` take.
+
+mod house;
+mod support;
+
+mod service {
+    mod life;
+    mod logging;
+}
+
+mod http {
+    mod boot_storm;
+    mod heartbeat;
+    mod manners;
+    mod served;
+    mod webhook;
+}
+
+mod net {
+    mod neighbours;
+}
+
+mod device {
+    mod mac;
+}
+
+mod seed {
+    mod autoinstall_schema;
+    mod jinja2;
+    mod requests;
+    mod templates;
+}
+
+mod site {
+    mod devices;
+}
+
+mod onboard {
+    mod files;
+    mod manifest;
+}
+
+mod store {
+    mod crash;
+    mod disk_faults;
+    mod power_cut;
+    mod properties;
+    mod readers;
+    mod shared_state;
+    mod state;
+    mod surprises;
+}
