@@ -28,13 +28,22 @@ pub struct History {
 impl History {
     /// The history that consists of these events.
     pub fn of(events: &[&RawValue]) -> Self {
-        let texts: Vec<_> = events.iter().map(|event| compact(event)).collect();
-        let texts: Vec<&str> = texts.iter().map(|event| event.get()).collect();
-        let last = texts
+        let mut text =
+            String::with_capacity(events.iter().map(|event| event.get().len() + 1).sum());
+        for event in events {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            match has_line_breaks(event.get()) {
+                false => text.push_str(event.get()),
+                true => text.push_str(compact(event).get()),
+            }
+        }
+        let last = events
             .last()
-            .and_then(|event| serde_json::from_str::<PastEvent>(event).ok());
+            .and_then(|event| serde_json::from_str::<PastEvent>(event.get()).ok());
         Self {
-            text: texts.join(",").into(),
+            text: text.into(),
             added: String::new(),
             events: events.len(),
             last_phase: last.and_then(|event| event.phase.parse().ok()),
@@ -138,10 +147,16 @@ fn end_of_first(values: &[u8]) -> usize {
     values.len()
 }
 
+/// Whether a text goes over more than one line.
+fn has_line_breaks(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.contains(&b'\n') || bytes.contains(&b'\r')
+}
+
 /// The same JSON on one line: without the white space between tokens.
 pub fn compact(value: &RawValue) -> Box<RawValue> {
     let text = value.get();
-    if !text.contains(['\n', '\r']) {
+    if !has_line_breaks(text) {
         return value.to_owned();
     }
     let (mut in_string, mut escaped) = (false, false);
