@@ -105,13 +105,19 @@ fn help_lists_every_setting_with_its_default_and_no_password_hash() {
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+fn the_manual_lists_every_setting_with_its_default() {
+    let manual = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/packaging/gb10-provision-api.8"
+    );
+    let manual = fs::read_to_string(manual).unwrap().replace(r"\-", "-");
     for (variable, flag, default) in SETTINGS {
-        let start = format!("| `{variable}` | `{flag}` |");
-        let line = readme.lines().find(|line| line.starts_with(&start));
-        let line = line.unwrap_or_else(|| panic!("{variable} is not in README.md"));
-        assert!(line.contains(default), "{line}");
+        let entry = manual.split(".TP\n").find(|entry| {
+            let heading = entry.lines().next().unwrap_or_default();
+            heading.starts_with(&format!(".BR {flag} ")) && heading.ends_with(variable)
+        });
+        let entry = entry.unwrap_or_else(|| panic!("{variable} is not in the manual"));
+        assert!(entry.contains(&format!("Default: {default}")), "{entry}");
     }
 }
 
