@@ -18,17 +18,20 @@
 //! | 1 | [`device`], [`files`] |
 //! | 0 | [`defaults`], [`excerpt`], [`message_id`] |
 
+// What input or the system decides never ends the process.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 pub mod cli;
-pub mod defaults;
+mod defaults;
 pub mod device;
-pub mod excerpt;
-pub mod files;
-pub mod http;
-pub mod manifest;
-pub mod message_id;
+mod excerpt;
+mod files;
+mod http;
+mod manifest;
+mod message_id;
 pub mod net;
-pub mod recorder;
+mod recorder;
 pub mod seed;
-pub mod service;
+mod service;
 pub mod site;
 pub mod store;

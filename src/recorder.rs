@@ -106,7 +106,7 @@ impl Recorder {
         };
         let mac = report.sender.mac;
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            error!(gb10.mac = %mac, "an installer's event of {mac} is lost: too many wait for the state");
+            error!(gb10.mac = %mac, "an installer's event of {mac} is lost: too many are waiting to be written");
             return;
         };
         // In the queue before this returns, so that a device's events keep their order.
@@ -130,7 +130,7 @@ impl Recorder {
                     break;
                 };
                 if pauses.len() + 1 == PAUSES.len() {
-                    warn!(gb10.mac = %mac, %reason, "an installer's event of {mac} is not on record yet, and is tried again: {reason}");
+                    warn!(gb10.mac = %mac, %reason, "an installer's event of {mac} is not on record yet and will be tried again: {reason}");
                 }
                 tokio::time::sleep(Duration::from_secs(*pause)).await;
                 outcome = recorder.enter(report.clone(), MILESTONE_TIMEOUT);
@@ -296,11 +296,11 @@ fn announce_fetches(fetches: &Fetches, changed: &Changed<Option<u64>>) {
         first_seen(mac, fetches.last.ip(), "fetched its seed");
     }
     if let Some(times) = changed.outcome {
-        warn!(gb10.mac = %mac, times, "reinstalling: {mac} fetched its seed again after it reported an installation, {times} times so far");
+        warn!(gb10.mac = %mac, times, "reinstalling: {mac} fetched its seed again after it had reported an installation ({times} so far)");
     }
 }
 
 fn first_seen(mac: MacAddr, ip: IpAddr, how: &str) {
     let message_id = message_id::DEVICE_FIRST_SEEN;
-    info!(message_id, gb10.mac = %mac, gb10.ip = %ip, "a device is first seen: {mac} at {ip} {how}");
+    info!(message_id, gb10.mac = %mac, gb10.ip = %ip, "new device: {mac} at {ip} {how}");
 }

@@ -19,7 +19,7 @@ pub fn run(settings: &Settings) -> ExitCode {
     ) {
         Ok(templates) => templates,
         Err(error) => {
-            eprintln!("the embedded templates are broken, which is a defect: {error}");
+            eprintln!("an embedded template is broken, which is a bug in this program: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -37,7 +37,7 @@ pub fn run(settings: &Settings) -> ExitCode {
         folder.display()
     );
     if templates == 0 && !folder.exists() {
-        println!("it is not there, so the embedded defaults are served");
+        println!("no such folder, so the embedded defaults are served");
     }
     if faults == 0 {
         ExitCode::SUCCESS

@@ -34,7 +34,7 @@ pub struct Cli {
 /// What there is to do besides serving.
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Render every staged template for a sample device and for an unknown one; exit 1 on a fault
+    /// Try every staged template and JSON file; print each fault, exit 1 if there is one
     Check,
     /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
     Manifest {
@@ -53,7 +53,7 @@ enum Command {
 /// What there is to do with the manifest.
 #[derive(Debug, Clone, Subcommand)]
 enum ManifestAction {
-    /// Make the list say what is staged: sizes and checksums, files that are new and files that are gone
+    /// Make the manifest list what is staged: new files in, sizes and checksums right, files that are gone out
     Write {
         /// Folder of the payloads, relative to the onboarding folder
         #[arg(long, value_name = "FOLDER", default_value = "payload")]

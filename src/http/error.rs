@@ -34,26 +34,26 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz"
+        "no such route: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz"
     )]
     NotFound,
     /// No such onboarding file is staged.
-    #[error("no such file is staged")]
+    #[error("no such file")]
     NoSuchFile,
     /// `If-Match` or `If-Unmodified-Since` asks for another version of the file.
-    #[error("the staged file is another than the request's condition asks for")]
+    #[error("the file is not the version that the request asks for")]
     PreconditionFailed,
     /// No part that `Range` asks for is in the file.
-    #[error("no part that Range asks for is in the file: see Content-Range for its length")]
+    #[error("Range asks for nothing that is in the file: see Content-Range for its length")]
     RangeNotSatisfiable,
     /// A condition is neither an entity tag nor a date.
-    #[error("a condition of the request is not understood: expected an ETag or an HTTP date")]
+    #[error("a condition of the request cannot be read: expected an ETag or an HTTP date")]
     Condition,
     /// The device was never heard of.
-    #[error("no device of that MAC is on record")]
+    #[error("no device with that MAC is on record")]
     NoSuchClient,
     /// The path is served, but not by this method.
-    #[error("the method is not served here: see the Allow header")]
+    #[error("this method is not allowed here: see the Allow header")]
     MethodNotAllowed,
     /// The body of a heartbeat is wrong.
     #[error("{0}")]
@@ -62,19 +62,19 @@ pub enum ApiError {
     #[error("mac: missing, and {0} is not in the neighbour table: expected the device's MAC")]
     NoMac(IpAddr),
     /// The body is over the limit, in bytes.
-    #[error("the body is too large: at most {0} bytes are read")]
+    #[error("the body is too large: at most {0} bytes are accepted")]
     BodyTooLarge(usize),
     /// The body broke off.
-    #[error("the body could not be read to its end")]
+    #[error("the body broke off")]
     BodyBroken,
     /// The body did not arrive in time.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     BodyTooSlow(Duration),
     /// The state could not be read or written.
     #[error("{}", match .0 {
-        StoreError::TooManyClients(_) => "too many devices are on record: none can be added",
+        StoreError::TooManyClients(_) => "too many devices are on record: no new one is added",
         StoreError::Busy => "the state is locked or busy: try again",
-        _ => "the state cannot be read or written at present: try again",
+        _ => "the state cannot be read or written now: try again",
     })]
     Store(#[from] StoreError),
     /// The answer did not begin in time. A heartbeat may be on record or not, so this is no 503.
@@ -88,7 +88,7 @@ pub enum ApiError {
 impl ApiError {
     /// An internal error whose reason goes to the journal.
     pub fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
-        error!(%reason, doing, "a request failed at {doing}: {reason}");
+        error!(%reason, doing, "{doing} failed: {reason}");
         Self::Internal
     }
 

@@ -54,7 +54,7 @@ pub async fn sender(app: &App, connection: Connection, claim: Claim) -> Result<S
             gb10.mac = %mac,
             gb10.ip = %ip,
             %arp_mac,
-            "a device claims another MAC than its ARP entry has: {ip} reports as {mac}, but is {arp_mac}"
+            "a device claims another MAC than its ARP entry has: {ip} reports as {mac}, but ARP has {arp_mac}"
         );
     }
     Ok(Sender {

@@ -146,7 +146,10 @@ impl OnboardingFile {
         let file = folder.open_with(relative, &options)?.into_std();
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "no regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "not a regular file",
+            ));
         }
         let (inode, length) = (metadata.ino(), metadata.len());
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());

@@ -132,7 +132,7 @@ async fn serve(
     }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {
-        warn!(gb10.mac = mac, gb10.ip = %ip, "a device without a known MAC: {ip}, without ?mac= and not in the neighbour table");
+        warn!(gb10.mac = mac, gb10.ip = %ip, "a device whose MAC is unknown: {ip} sent none and is not in the neighbour table");
     }
     if let Some(fault) = &rendered.fault {
         warn!(

@@ -109,7 +109,7 @@ where
             let seconds = self.drain_timeout.as_secs();
             warn!(
                 open,
-                "connections are cut that did not end within {seconds} s; {open} were open when the stop began"
+                "connections are cut because they did not end within {seconds} s; {open} were open when the stop began"
             );
         }
     }

@@ -83,7 +83,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 fn prepare(listener: &TcpListener) -> io::Result<SocketAddr> {
     // Accepting from a connected socket (Accept=yes) or a merely bound one fails for ever.
     if !rustix::net::sockopt::socket_acceptconn(listener)? {
-        return Err(io::Error::other("it does not listen"));
+        return Err(io::Error::other("it is not listening"));
     }
     listener.set_nonblocking(true)?;
     listener.local_addr()

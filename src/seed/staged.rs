@@ -75,7 +75,7 @@ impl Staged {
                     Ok(true) => staged.verdict(file, &context),
                     Ok(false) if file == SeedFile::UserData => Source::Faulty(Fault::new(
                         file.template(),
-                        "missing, although the folder of staged templates is there",
+                        "missing from the folder of staged templates",
                     )),
                     Ok(false) => Source::NotStaged,
                     Err(error) => unreadable(error),

@@ -120,7 +120,7 @@ impl Outline {
         let fault = match (self.documents, self.root) {
             (1, Some(true)) => return self.check_tabs(text),
             (0, _) | (_, None) => "empty: expected a YAML mapping",
-            (1, _) => "no YAML mapping: expected keys such as autoinstall:",
+            (1, _) => "not a YAML mapping: expected keys such as autoinstall:",
             _ => "several YAML documents: expected one",
         };
         Err(YamlError {
@@ -143,7 +143,7 @@ impl Outline {
                 '\t' if !is_text && !in_comment => {
                     return Err(YamlError {
                         line: Some(line),
-                        reason: "not YAML: a tab where only spaces may stand".to_owned(),
+                        reason: "not YAML: a tab where only spaces are allowed".to_owned(),
                     });
                 }
                 _ => {}

@@ -50,10 +50,10 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A thread, a signal handler or a socket could not be set up.
-    #[error("the service cannot be set up: {0}")]
+    #[error("the service cannot start: {0}")]
     Setup(#[from] io::Error),
     /// A template that is compiled in does not compile.
-    #[error("the embedded templates are broken, which is a defect: {0}")]
+    #[error("an embedded template is broken, which is a bug in this program: {0}")]
     Embedded(#[from] minijinja::Error),
 }
 

@@ -39,7 +39,7 @@ pub struct Settings {
     )]
     pub listen: Vec<SocketAddr>,
 
-    /// Networks whose devices are served, separated by commas; others are closed at accept
+    /// Networks whose devices are served, separated by commas; other peers are disconnected
     #[arg(
         long,
         env,
@@ -50,11 +50,11 @@ pub struct Settings {
     )]
     pub allowed_networks: Vec<IpNet>,
 
-    /// Connections at one time; further ones wait in the backlog
+    /// Connections open at once; further ones wait
     #[arg(long, env, global = true, value_name = "N", default_value = "1024")]
     pub max_connections: NonZeroUsize,
 
-    /// Devices kept on record; a heartbeat of a further one is answered with 507
+    /// Devices on record; a report of a further one is answered with 507
     #[arg(long, env, global = true, value_name = "N", default_value = "4096")]
     pub max_clients: NonZeroUsize,
 
@@ -86,7 +86,7 @@ fn log_filter(text: &str) -> Result<Targets, String> {
         .split(',')
         .find(|word| !word.contains('=') && !is_level(word))
     {
-        Some(word) => Err(format!("{word:?} is no level: {expected}")),
+        Some(word) => Err(format!("unknown level {word:?}: {expected}")),
         None => text.parse().map_err(|_| expected.to_owned()),
     }
 }

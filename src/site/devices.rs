@@ -65,7 +65,7 @@ impl std::str::FromStr for PlainName {
         match is_label {
             true => Ok(Self(text.to_owned())),
             false => Err(format!(
-                "{} is not a plain name: expected 1 to {NAME_BYTES} letters, digits and hyphens",
+                "{} is not a plain name: expected 1 to {NAME_BYTES} letters, digits, hyphens and underscores",
                 excerpt(text)
             )),
         }
@@ -109,7 +109,7 @@ impl Parse for Devices {
         let mut known = BTreeMap::new();
         for (mac, device) in devices {
             if known.insert(mac, device).is_some() {
-                return Err(fault(mac, format!("{mac} is a device twice")));
+                return Err(fault(mac, format!("{mac} is listed twice")));
             }
         }
         let mut primary = HashMap::new();

@@ -63,7 +63,7 @@ pub enum StoreError {
     #[error("{0} devices are on record already, which is the limit (MAX_CLIENTS)")]
     TooManyClients(usize),
     /// `clients.json` is not an object of records. Only a reader sees this; a round moves it aside.
-    #[error("clients.json is not readable as a JSON object of records: {0}")]
+    #[error("clients.json is not a JSON object of records: {0}")]
     Corrupt(Arc<serde_json::Error>),
     /// A thread of the store has ended, which only a defect can cause.
     #[error("the state is no longer being written")]
@@ -159,7 +159,7 @@ impl Store {
             error!(
                 message_id = message_id::STATE_NOT_WRITABLE,
                 %reason,
-                "the state cannot be used yet, heartbeats are refused until it can: {reason}"
+                "the state cannot be used yet; heartbeats are refused until it can: {reason}"
             );
         }
         Ok(Self {
@@ -312,7 +312,7 @@ impl Shared {
         debug!(
             clients = clients.len(),
             milliseconds = began.elapsed().as_millis(),
-            "clients.json was read: it is not the version of this process"
+            "clients.json was read: another process changed it"
         );
         Ok(clients)
     }

@@ -169,7 +169,7 @@ impl Shared {
                     message_id = message_id::STATE_CORRUPT,
                     %reason,
                     file = %aside.display(),
-                    "clients.json is corrupt: it was moved aside to {}, and the records begin anew: {reason}",
+                    "clients.json is corrupt and was moved aside to {}; a new one was begun: {reason}",
                     aside.display()
                 );
                 return Ok(self.publish(Clients::default()));

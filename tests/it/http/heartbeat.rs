@@ -391,7 +391,7 @@ fn a_body_of_16_kib_is_accepted_and_one_byte_more_is_a_413() {
         let problem = answer.problem(413);
         assert_eq!(
             problem["detail"],
-            "the body is too large: at most 16384 bytes are read"
+            "the body is too large: at most 16384 bytes are accepted"
         );
     }
     let record = service.get(&format!("/clients/{MAC}")).json();
@@ -531,7 +531,7 @@ fn a_device_too_many_gets_a_507_and_the_known_ones_go_on() {
     let refused = service.heartbeat("3c:6d:66:00:00:03", "driver", "start");
     assert_eq!(
         refused.problem(507)["detail"],
-        "too many devices are on record: none can be added"
+        "too many devices are on record: no new one is added"
     );
     service.wait_for_log(&["WARN", "heartbeat refused", "MAX_CLIENTS"]);
     assert_eq!(

@@ -133,7 +133,7 @@ fn what_is_not_served_is_a_404_problem() {
                 "type": "about:blank",
                 "title": "Not Found",
                 "status": 404,
-                "detail": "there is nothing here: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz",
+                "detail": "no such route: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz",
             }),
             "{target}"
         );
@@ -170,7 +170,7 @@ fn a_method_that_is_not_served_is_a_405_problem_with_allow() {
             let detail = answer.problem(405)["detail"].clone();
             assert_eq!(
                 detail,
-                "the method is not served here: see the Allow header"
+                "this method is not allowed here: see the Allow header"
             );
         }
     }

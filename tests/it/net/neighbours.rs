@@ -603,7 +603,7 @@ fn an_unknown_device_gets_its_seed_and_a_warning_names_its_address() {
         .is_for("unknown");
     wait_for_served(&service, "unknown", DEVICE, "unknown");
     let address = format!("gb10.ip={DEVICE} ");
-    service.wait_for_log(&["WARN", "a device without a known MAC", address.trim()]);
+    service.wait_for_log(&["WARN", "a device whose MAC is unknown", address.trim()]);
     service.wait_for_log(&["WARN", "ip could not be started", &address]);
     let meta_data = lan.get(DEVICE, &service, "/cloud-init/meta-data");
     assert_eq!(meta_data.status, 200);

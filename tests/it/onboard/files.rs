@@ -452,7 +452,7 @@ fn every_path_out_is_refused(service: &Service) {
         // The answer tells a device nothing of the host's folders.
         assert!(!answer.text().contains(absolute), "{target}");
         if status == 404 && !target.starts_with("/onboard-2") {
-            assert_eq!(problem["detail"], "no such file is staged", "{target}");
+            assert_eq!(problem["detail"], "no such file", "{target}");
         }
     }
     // A backslash is not in a URL at all.
@@ -535,11 +535,7 @@ fn symlinks_lead_nowhere_outside(service: &Service) {
         "loop",
     ] {
         let answer = service.get(&format!("/onboard/{target}"));
-        assert_eq!(
-            answer.problem(404)["detail"],
-            "no such file is staged",
-            "{target}"
-        );
+        assert_eq!(answer.problem(404)["detail"], "no such file", "{target}");
         assert!(!answer.text().contains(SECRET), "{target}");
     }
     // The operator learns which, and why.
@@ -646,7 +642,7 @@ fn a_file_that_the_service_may_not_read_is_a_404_and_a_warning() {
     let service = Start::by(command, folder.path()).service();
     for target in ["locked", "locked-folder/file"] {
         let answer = service.get(&format!("/onboard/{target}"));
-        assert_eq!(answer.problem(404)["detail"], "no such file is staged");
+        assert_eq!(answer.problem(404)["detail"], "no such file");
         service.wait_for_log(&["WARN", "not served", target, "Permission denied"]);
     }
     let readable = fs::Permissions::from_mode(0o755);

@@ -374,13 +374,13 @@ fn a_fault_gives_the_fallback_autoinstall_and_a_warning_with_file_line_and_reaso
             "#cloud-config\n- a\n- b\n",
             "",
             USER_DATA,
-            &["no YAML mapping"],
+            &["not a YAML mapping"],
         ),
         (
             "#cloud-config\njust words\n",
             "",
             USER_DATA,
-            &["no YAML mapping"],
+            &["not a YAML mapping"],
         ),
         (
             "#cloud-config\na: b\n---\nc: d\n",
@@ -467,7 +467,7 @@ fn a_template_that_is_no_readable_file_gives_the_fallback() {
     service.wait_for_log(&[
         "a staged template failed",
         "user-data.yaml.j2",
-        "missing, although",
+        "missing from the folder",
     ]);
     fs::create_dir(&template).unwrap();
     assert_fallback(&user_data(&service), MAC);
@@ -780,7 +780,7 @@ fn check_tries_a_device_whose_mac_is_unknown() {
         )],
         &[
             "user-data.yaml.j2: line 3 of the rendered text: not YAML",
-            "user-data.yaml.j2: for a device whose MAC is unknown: the rendered text is no YAML mapping",
+            "user-data.yaml.j2: for a device whose MAC is unknown: the rendered text is not a YAML mapping",
         ],
     );
 }

@@ -104,7 +104,7 @@ fn a_seed_is_one_line_with_device_source_and_template() {
     assert!(
         !lines(
             &service,
-            &["WARN", "without a known MAC", "gb10.ip=127.0.0.1"]
+            &["WARN", "whose MAC is unknown", "gb10.ip=127.0.0.1"]
         )
         .is_empty()
     );
@@ -138,7 +138,7 @@ fn a_heartbeat_is_one_line_with_its_fields_and_a_level_that_tells() {
             assert!(found[0].contains(part), "{part} is not in {}", found[0]);
         }
     }
-    assert_eq!(lines(&service, &["first seen", MAC]).len(), 1);
+    assert_eq!(lines(&service, &["new device", MAC]).len(), 1);
 }
 
 #[test]

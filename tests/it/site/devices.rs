@@ -292,7 +292,7 @@ const FAULTY_DEVICES: [Faulty; 12] = [
     (
         "{\n  \"3c:6d:66:0a:1b:2c\": {\"hostname\": \"a\"},\n  \"3C:6D:66:0A:1B:2C\": {\"hostname\": \"b\"}\n}",
         "devices.json:3: ",
-        "3c:6d:66:0a:1b:2c is a device twice",
+        "3c:6d:66:0a:1b:2c is listed twice",
     ),
 ];
 

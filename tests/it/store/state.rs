@@ -196,7 +196,7 @@ fn a_record_is_found_by_any_spelling_of_its_mac() {
         assert_eq!(answer.body, record.body, "{spelling}");
     }
     let unknown = service.get("/clients/3c:6d:66:0a:1b:2d").problem(404);
-    assert_eq!(unknown["detail"], "no device of that MAC is on record");
+    assert_eq!(unknown["detail"], "no device with that MAC is on record");
     for (wrong, expected) in [
         (
             "unknowns",
