@@ -75,7 +75,7 @@ impl Device {
         bind(&socket, &SocketAddrV4::new(self.ip, 0))?;
         connect(&socket, &service)?;
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(stream)
     }
 
@@ -106,10 +106,10 @@ fn print_latencies(kind: Kind, devices: &[Device]) -> [Duration; 2] {
     all.sort_unstable();
     let (median, p99) = (all[all.len() / 2], all[all.len() * 99 / 100]);
     let slowest = *all.last().unwrap();
-    println!(
+    figure(&format!(
         "{} x {kind:?}: median {median:.1?}, p99 {p99:.1?}, slowest {slowest:.1?}",
         all.len()
-    );
+    ));
     [p99, slowest]
 }
 
@@ -135,7 +135,7 @@ fn a_boot_storm_of_254_devices_meets_no_error_and_loses_no_milestone() {
     let took = began.elapsed();
 
     let kinds = [Kind::Seed, Kind::Event, Kind::Heartbeat];
-    println!("a boot storm of {DEVICES} devices: {took:.1?}");
+    figure(&format!("a boot storm of {DEVICES} devices: {took:.1?}"));
     let latencies = kinds.map(|kind| print_latencies(kind, &devices));
     let requests: usize = devices
         .iter()

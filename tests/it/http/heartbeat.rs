@@ -29,7 +29,7 @@ const NO_CLIENTS: &str = "{\n}\n";
 /// Sends bytes as they are, and reads the answer.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> Response {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     // The service may refuse a large body before it has read it all.
     let _ = stream.write_all(bytes);
     read_response(&mut stream).unwrap()
@@ -465,10 +465,10 @@ fn a_body_that_does_not_arrive_in_10_s_is_a_408_however_it_drips() {
         // A byte every half second: each is a sign of life, all of them are too slow.
         let pause = Duration::from_millis(500);
         stream
-            .set_read_timeout(Some(if drips { pause } else { PATIENCE }))
+            .set_read_timeout(Some(if drips { pause } else { TIMEOUT }))
             .unwrap();
         let mut answer = Vec::new();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < TIMEOUT {
             let mut piece = [0; 4096];
             match stream.read(&mut piece) {
                 Ok(0) => break,

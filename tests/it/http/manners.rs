@@ -4,13 +4,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::needs::{Need, needs};
+use crate::support::system::Mount;
 use crate::support::*;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 const MAC: &str = "3c:6d:66:0a:1b:2c";
@@ -23,7 +23,7 @@ struct Kept {
 impl Kept {
     fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self {
             stream: BufReader::new(stream),
         }
@@ -76,7 +76,7 @@ impl Kept {
 /// Sends bytes as they are, and reads until the service closes.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -89,19 +89,8 @@ fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
     bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
     connect(&socket, &to).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
-}
-
-/// Lets this process and its children open as many files as the system lets them.
-fn open_many_files() -> u64 {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let all = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, all).unwrap();
-    maximum.unwrap_or(u64::MAX)
 }
 
 #[test]
@@ -400,7 +389,7 @@ fn a_head_that_drips_is_cut_after_10_s() {
         .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nX: ").unwrap();
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < TIMEOUT {
         match stream.read(&mut byte) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 if stream.write_all(b"x").is_err() {
@@ -419,10 +408,7 @@ fn a_head_that_drips_is_cut_after_10_s() {
 
 #[test]
 fn a_thousand_silent_connections_do_not_keep_a_heartbeat_waiting() {
-    let files = open_many_files();
-    if files < 2_200 {
-        return skip(&format!("only {files} files may be open"));
-    }
+    needs!(Need::OpenFiles(2_200));
     let service = Start::fresh().service();
     let silent: Vec<TcpStream> = (0..1_000)
         .map(|_| TcpStream::connect(service.address).unwrap())
@@ -466,7 +452,7 @@ fn connections_over_the_limit_wait_for_a_place() {
     third
         .stream
         .get_ref()
-        .set_read_timeout(Some(PATIENCE))
+        .set_read_timeout(Some(TIMEOUT))
         .unwrap();
     drop(second);
     assert_eq!(third.answer().0, 404);
@@ -541,11 +527,7 @@ fn only_loopback_and_the_provisioning_lan_are_allowed_unless_told_otherwise() {
 
 #[test]
 fn a_peer_of_ipv6_is_admitted_by_its_own_networks() {
-    if TcpStream::connect("[::1]:1").is_err_and(|error| error.raw_os_error() == Some(99))
-        || std::net::TcpListener::bind("[::1]:0").is_err()
-    {
-        return skip("there is no IPv6 loopback");
-    }
+    needs!(Need::Ipv6);
     let service = Start::fresh().env("LISTEN", "[::1]:0").service();
     assert_eq!(service.get("/healthz").status, 200);
     let service = Start::fresh()
@@ -613,44 +595,14 @@ fn healthz_is_a_503_while_the_state_cannot_be_written() {
     );
 }
 
-/// A folder that is mounted on itself.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn on(folder: PathBuf) -> Self {
-        let mount = Self(folder);
-        mount.mount(&["--bind", mount.0.to_str().unwrap()]);
-        mount
-    }
-
-    fn mount(&self, arguments: &[&str]) {
-        let mut command = Command::new("mount");
-        assert!(
-            command
-                .args(arguments)
-                .arg(&self.0)
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn healthz_is_a_503_while_the_state_is_mounted_read_only() {
-    if !is_root() {
-        return skip("only root can mount");
-    }
+    needs!(Need::Mounts);
     let service = Start::fresh().service();
     assert_eq!(service.heartbeat(MAC, "driver", "start").status, 200);
-    let mount = Mount::on(service.data.join("state"));
-    mount.mount(&["-o", "remount,bind,ro"]);
+    let state = service.data.join("state");
+    let mount = Mount::new(&["--bind", state.to_str().unwrap()], &state);
+    mount.remount("bind,ro");
     let health = service.get("/healthz");
     assert_eq!(
         (health.status, &health.json()["status"]),
@@ -662,17 +614,16 @@ fn healthz_is_a_503_while_the_state_is_mounted_read_only() {
     // What is on record can still be read.
     let record = service.get(&format!("/clients/{MAC}")).json();
     assert_eq!(record["stages"].as_array().unwrap().len(), 1);
-    mount.mount(&["-o", "remount,bind,rw"]);
+    mount.remount("bind,rw");
     assert_eq!(service.get("/healthz").status, 200);
     assert_eq!(service.heartbeat(MAC, "driver", "done").status, 200);
+    drop(service); // which keeps the mount busy
 }
 
 /// Needs a fault: nothing that works takes so long. An fsync is made to take 32 s.
 #[test]
 fn a_request_that_takes_over_30_s_is_a_504() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skip("there is no strace");
-    }
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     stage(folder.path(), "state/clients.json", "{}");
     // With -D the service is the child of this test, and strace ends when it does.

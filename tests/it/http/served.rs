@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, needs};
+use crate::support::system::under_strace;
 use crate::support::*;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -130,12 +132,10 @@ fn a_fetch_changes_neither_stage_nor_identity_of_a_record() {
 
 #[test]
 fn two_hundred_fetches_cost_a_few_fsyncs_and_not_one_each() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
-    let Some(command) = under_strace(&trace, &["-e", "trace=fsync,fdatasync,sync_file_range"])
-    else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&trace, &["-e", "trace=fsync,fdatasync,sync_file_range"]);
     let service = Start::by(command, &folder.path().join("data")).service();
     // strace writes a line when the call is over; what began and ended apart has two.
     let fsyncs = || {
@@ -159,7 +159,7 @@ fn two_hundred_fetches_cost_a_few_fsyncs_and_not_one_each() {
     // Two a round, a round every 2 s, and the making of the folder.
     let allowed = 2 * (began.elapsed().as_secs() as usize / 2 + 1) + 2;
     let fsyncs = fsyncs();
-    println!("200 fetches: {fsyncs} fsyncs, {allowed} allowed");
+    figure(&format!("200 fetches: {fsyncs} fsyncs, {allowed} allowed"));
     assert!((2..=allowed).contains(&fsyncs), "{fsyncs} of {allowed}");
 }
 
@@ -193,7 +193,9 @@ fn a_lock_held_elsewhere_holds_up_no_fetch_and_the_fetches_are_entered_later() {
         slowest = slowest.max(asked.elapsed());
         count += 1;
     }
-    println!("slowest of {count} fetches while the state was locked: {slowest:?}");
+    figure(&format!(
+        "slowest of {count} fetches while the state was locked: {slowest:?}"
+    ));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert_eq!(clients_in(folder.path()), None);
     drop(lock);

@@ -413,7 +413,9 @@ fn while_the_state_is_locked_each_event_is_answered_at_once_and_recorded_in_orde
     std::thread::sleep(Duration::from_millis(5_500).saturating_sub(began.elapsed()));
     assert_eq!(clients_in(folder.path()), None);
     drop(lock);
-    println!("slowest answer while the state was locked: {slowest:?}");
+    figure(&format!(
+        "slowest answer while the state was locked: {slowest:?}"
+    ));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert_eq!(install_events(&service, MAC), owned(&REAL_RUN));
     // None is there twice later.

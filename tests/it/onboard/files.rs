@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::support::needs::{Need, needs};
 use crate::support::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -63,7 +64,7 @@ struct Download {
 impl Download {
     fn begin(service: &Service, target: &str) -> Self {
         let mut stream = TcpStream::connect(service.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(
             stream,
             "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -387,9 +388,7 @@ fn a_symlink_inside_the_folder_works_and_one_that_leads_out_does_not() {
 /// The fault is injected, since it depends on the systemd that runs the service.
 #[test]
 fn without_openat2_the_folder_is_as_closed() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skip("there is no strace");
-    }
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let data = folder.path().join("data");
@@ -625,6 +624,7 @@ fn what_is_no_regular_file_is_a_404_and_holds_nothing_up() {
 
 #[test]
 fn a_file_that_the_service_may_not_read_is_a_404_and_a_warning() {
+    needs!(Need::Program("setpriv"));
     let folder = tempfile::tempdir().unwrap();
     stage(folder.path(), "onboard/locked", SECRET);
     stage(folder.path(), "onboard/locked-folder/file", SECRET);

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::needs::{Need, needs};
 use crate::support::*;
 use gb10_provision_api::site::password::DEFAULT_FALLBACK_PASSWORD_HASH;
 use serde_json::Value;
@@ -17,10 +18,7 @@ const DOCUMENTED_PASSWORD: &str = "gb10-change-me";
 /// Reads YAML as cloud-init does, checks what is under `autoinstall`, and prints it as JSON.
 const VALIDATE: &str = r#"
 import json, sys
-try:
-    import jsonschema, yaml
-except ImportError as error:
-    sys.exit(f"SKIP: {error}")
+import jsonschema, yaml
 document = yaml.safe_load(sys.stdin.buffer)
 assert list(document) == ["autoinstall"], list(document)
 schema = json.load(open(sys.argv[1]))
@@ -31,38 +29,33 @@ json.dump(document["autoinstall"], sys.stdout)
 sys.exit(len(faults) != 0)
 "#;
 
-fn feed(command: &mut Command, input: &str) -> Option<Output> {
+fn feed(command: &mut Command, input: &str) -> Output {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut process = command.spawn().ok()?;
+    let mut process = command.spawn().unwrap();
     let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    process.wait_with_output().ok()
+    process.wait_with_output().unwrap()
 }
 
-/// The autoinstall in a user-data, valid by the schema. None, with a word, where that cannot be
-/// said.
-fn valid_autoinstall(user_data: &str) -> Option<Value> {
+/// What [`VALIDATE`] takes.
+const PYTHON: Need = Need::Python(&["jsonschema", "yaml"]);
+
+/// The autoinstall in a user-data, which is valid by the schema.
+fn valid_autoinstall(user_data: &str) -> Value {
     assert!(user_data.starts_with("#cloud-config\n"), "{user_data}");
     let schema =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/autoinstall-schema.json");
     let mut python = Command::new("/usr/bin/python3");
-    let Some(output) = feed(python.args(["-c", VALIDATE]).arg(schema), user_data) else {
-        skip("there is no Python to check the schema with");
-        return None;
-    };
+    let output = feed(python.args(["-c", VALIDATE]).arg(schema), user_data);
     let said = String::from_utf8_lossy(&output.stderr);
-    if said.starts_with("SKIP") {
-        skip(said.trim());
-        return None;
-    }
     assert!(output.status.success(), "{said}\n{user_data}");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn assert_shell(command: &str) {
-    let output = feed(Command::new("sh").args(["-n", "-s"]), command).unwrap();
+    let output = feed(Command::new("sh").args(["-n", "-s"]), command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && said.is_empty(),
@@ -108,11 +101,10 @@ const DEVICES: [(&str, &str); 2] = [
 
 #[test]
 fn the_embedded_default_is_a_valid_autoinstall() {
+    needs!(PYTHON);
     let service = Start::fresh().service();
     for (target, hostname) in DEVICES {
-        let Some(autoinstall) = valid_autoinstall(&get(&service, target)) else {
-            return;
-        };
+        let autoinstall = valid_autoinstall(&get(&service, target));
         assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
         for section in ["late-commands", "error-commands"] {
             let commands = autoinstall[section].as_array().unwrap();
@@ -126,6 +118,7 @@ fn the_embedded_default_is_a_valid_autoinstall() {
 
 #[test]
 fn the_fallback_is_a_valid_autoinstall() {
+    needs!(PYTHON);
     let service = Start::fresh()
         .stage(
             "cloud-init-templates/user-data.yaml.j2",
@@ -138,15 +131,14 @@ fn the_fallback_is_a_valid_autoinstall() {
             user_data.starts_with("#cloud-config\n# The fallback"),
             "{user_data}"
         );
-        let Some(autoinstall) = valid_autoinstall(&user_data) else {
-            return;
-        };
+        let autoinstall = valid_autoinstall(&user_data);
         assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
     }
 }
 
 #[test]
 fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
+    needs!(PYTHON);
     for hash in [
         "$6$rounds=5000$abc.DEF/123$Q7/x.Y",
         "$y$j9T$saltSALT./$hash.HASH/hash",
@@ -159,9 +151,7 @@ fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
             }
             let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
             assert_eq!(user_data.contains("# The fallback"), fallback);
-            let Some(autoinstall) = valid_autoinstall(&user_data) else {
-                return;
-            };
+            let autoinstall = valid_autoinstall(&user_data);
             assert_can_be_logged_in_to(&autoinstall, "gb10-pxe-02-00-00-00-00-01", hash);
         }
     }
@@ -169,6 +159,7 @@ fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
 
 #[test]
 fn the_error_commands_report_the_failure_with_the_end_of_the_installers_log() {
+    needs!(PYTHON);
     let service = Start::fresh().service();
     let log = service.data.join("installer.log");
     std::fs::write(
@@ -177,9 +168,7 @@ fn the_error_commands_report_the_failure_with_the_end_of_the_installers_log() {
     )
     .unwrap();
     let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
-    let Some(autoinstall) = valid_autoinstall(&user_data) else {
-        return;
-    };
+    let autoinstall = valid_autoinstall(&user_data);
     for command in autoinstall["error-commands"].as_array().unwrap() {
         let log_of_the_installer = "/var/log/installer/subiquity-server-debug.log";
         let command = command.as_str().unwrap();
@@ -208,6 +197,7 @@ fn the_error_commands_report_the_failure_with_the_end_of_the_installers_log() {
 
 #[test]
 fn what_a_site_sets_is_in_the_embedded_default() {
+    needs!(PYTHON);
     let hash = "$6$site$hash";
     let sites = [
         // Keys alone: no password, and none asked for by sudo.
@@ -236,9 +226,7 @@ fn what_a_site_sets_is_in_the_embedded_default() {
     for (site, password, allow_pw, expires) in sites {
         let service = Start::fresh().stage("site.json", site).service();
         let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
-        let Some(autoinstall) = valid_autoinstall(&user_data) else {
-            return;
-        };
+        let autoinstall = valid_autoinstall(&user_data);
         assert_eq!(autoinstall["identity"]["username"], "ops");
         assert_eq!(autoinstall["identity"]["password"], password);
         assert_eq!(autoinstall["ssh"]["allow-pw"], allow_pw);
@@ -265,13 +253,12 @@ fn what_a_site_sets_is_in_the_embedded_default() {
 
 #[test]
 fn the_default_hash_is_of_the_documented_password() {
+    needs!(Need::Program("openssl"));
     let hash = DEFAULT_FALLBACK_PASSWORD_HASH;
     let salt = hash.split('$').nth(2).unwrap();
     let mut openssl = Command::new("openssl");
     openssl.args(["passwd", "-6", "-salt", salt, "-stdin"]);
-    let Some(output) = feed(&mut openssl, DOCUMENTED_PASSWORD) else {
-        return skip("there is no openssl to hash the password with");
-    };
+    let output = feed(&mut openssl, DOCUMENTED_PASSWORD);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), hash);
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     assert!(

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::support::needs::{Need, needs};
 use gb10_provision_api::seed::jinja;
 use minijinja::{Environment, ErrorKind, Value, context, path_loader};
 use serde::Deserialize;
@@ -210,29 +211,18 @@ fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/seed/jinja2"))
 }
 
-/// What Python makes of every case, or nothing where it or its Jinja2 is not installed.
-fn python() -> Option<&'static BTreeMap<String, Outcome>> {
-    static CASES: OnceLock<Option<BTreeMap<String, Outcome>>> = OnceLock::new();
-    let cases = CASES.get_or_init(|| {
-        let installed = Command::new("/usr/bin/python3")
-            .args(["-c", "import jinja2"])
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !installed {
-            return None;
-        }
+/// What Python makes of every case.
+fn python() -> &'static BTreeMap<String, Outcome> {
+    static CASES: OnceLock<BTreeMap<String, Outcome>> = OnceLock::new();
+    CASES.get_or_init(|| {
         let output = Command::new("/usr/bin/python3")
             .arg(folder().join("render.py"))
             .output()
             .expect("render.py starts");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "render.py failed: {complaint}");
-        Some(serde_json::from_slice(&output.stdout).expect("render.py prints JSON"))
-    });
-    if cases.is_none() {
-        println!("SKIP: no /usr/bin/python3 with jinja2");
-    }
-    cases.as_ref()
+        serde_json::from_slice(&output.stdout).expect("render.py prints JSON")
+    })
 }
 
 /// The environment under test, with the cases as its templates, read as Python reads a text file.
@@ -254,9 +244,6 @@ fn context() -> Value {
 
 /// Renders all cases on both sides: the name of each, Python's outcome and ours.
 fn compared() -> Vec<(&'static str, &'static Outcome, Outcome)> {
-    let Some(python) = python() else {
-        return Vec::new();
-    };
     let (environment, context) = (environment(), context());
     let render = |case: &str| {
         let template = environment.get_template(&format!("{case}.j2"))?;
@@ -266,8 +253,8 @@ fn compared() -> Vec<(&'static str, &'static Outcome, Outcome)> {
         Ok(text) => Outcome::Ok(text),
         Err(error) => Outcome::Error(error.to_string()),
     };
-    let cases = python.iter();
-    cases
+    python()
+        .iter()
         .map(|(case, theirs)| (case.as_str(), theirs, outcome(case)))
         .collect()
 }
@@ -279,6 +266,7 @@ fn is_known(case: &str) -> bool {
 
 #[test]
 fn every_case_renders_as_in_python_or_fails_as_in_python() {
+    needs!(Need::Python(&["jinja2"]));
     let mut cases = compared();
     let count = cases.len();
     cases.retain(|(case, theirs, ours)| !is_known(case) && !ours.agrees_with(theirs));
@@ -295,10 +283,8 @@ fn every_case_renders_as_in_python_or_fails_as_in_python() {
 
 #[test]
 fn every_known_difference_is_still_one() {
+    needs!(Need::Python(&["jinja2"]));
     let cases = compared();
-    if cases.is_empty() {
-        return;
-    }
     for (known, why) in KNOWN {
         let case = cases.iter().find(|(case, _, _)| case == known);
         let (_, theirs, ours) = case.unwrap_or_else(|| panic!("{known} is no case"));

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::support::needs::{Need, needs};
+use crate::support::system::Mount;
 use crate::support::*;
 use gb10_provision_api::seed::yaml::check_mapping;
 use tempfile::TempDir;
@@ -52,33 +54,10 @@ fn an_edited_template_is_what_the_next_request_gets() {
 /// On ramfs: newer kernels stamp files of other file systems more finely, older ones do not.
 #[test]
 fn an_edited_template_is_what_the_next_request_gets_where_stamps_are_coarse() {
-    let mount = Ramfs(tempfile::tempdir().unwrap());
-    let mut command = Command::new("mount");
-    command
-        .args(["-t", "ramfs", "none"])
-        .arg(mount.0.path())
-        .stderr(Stdio::null());
-    if !is_root() || !command.status().is_ok_and(|status| status.success()) {
-        return skip("no ramfs can be mounted here");
-    }
-    edit_and_request(
-        &Start::on(mount.0.path())
-            .stage(USER_DATA, &version(0))
-            .service(),
-    );
-}
-
-struct Ramfs(TempDir);
-
-impl Drop for Ramfs {
-    fn drop(&mut self) {
-        let mut command = Command::new("umount");
-        let _ = command
-            .arg("--lazy")
-            .arg(self.0.path())
-            .stderr(Stdio::null())
-            .status();
-    }
+    needs!(Need::Mounts);
+    let folder = tempfile::tempdir().unwrap();
+    let mount = Mount::new(&["-t", "ramfs", "none"], &folder.path().join("data"));
+    edit_and_request(&Start::on(&mount.at).stage(USER_DATA, &version(0)).service());
 }
 
 /// Edits in place, to the same size, at once after a request: many of these fall in one tick of
@@ -910,9 +889,9 @@ fn cloud_configs() -> Vec<(&'static str, bool)> {
     ]
 }
 
-#[test]
-fn yaml_is_what_pyyaml_takes_for_it() {
-    let configs: Vec<_> = cloud_configs()
+/// All of them, bare and as a cloud-config.
+fn bare_and_headed() -> Vec<(String, bool)> {
+    cloud_configs()
         .into_iter()
         .flat_map(|(text, ok)| {
             [
@@ -920,12 +899,21 @@ fn yaml_is_what_pyyaml_takes_for_it() {
                 (format!("#cloud-config\n{text}"), ok),
             ]
         })
-        .collect();
-    for (text, is_mapping) in &configs {
-        let checked = check_mapping(text);
-        assert_eq!(checked.is_ok(), *is_mapping, "{text:?}: {checked:?}");
-    }
+        .collect()
+}
 
+#[test]
+fn yaml_is_a_mapping_or_not_as_listed() {
+    for (text, is_mapping) in bare_and_headed() {
+        let checked = check_mapping(&text);
+        assert_eq!(checked.is_ok(), is_mapping, "{text:?}: {checked:?}");
+    }
+}
+
+#[test]
+fn yaml_is_what_pyyaml_takes_for_it() {
+    needs!(Need::Python(&["yaml"]));
+    let configs = bare_and_headed();
     let script = "import json, sys, yaml\n\
         def is_mapping(text):\n    \
             try: return isinstance(yaml.safe_load(text), dict)\n    \
@@ -938,18 +926,14 @@ fn yaml_is_what_pyyaml_takes_for_it() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let Ok(mut python) = python.spawn() else {
-        return skip("there is no Python to compare with");
-    };
-    let sent = python
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(&serde_json::to_vec(&texts).unwrap());
+    let mut python = python.spawn().unwrap();
+    let mut stdin = python.stdin.take().unwrap();
+    stdin
+        .write_all(&serde_json::to_vec(&texts).unwrap())
+        .unwrap();
+    drop(stdin);
     let output = python.wait_with_output().unwrap();
-    if sent.is_err() || !output.status.success() {
-        return skip("there is no PyYAML to compare with");
-    }
+    assert!(output.status.success());
     let by_pyyaml: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
     for ((text, is_mapping), by_pyyaml) in configs.iter().zip(by_pyyaml) {
         assert_eq!(*is_mapping, by_pyyaml, "{text:?}");

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::support::needs::{Need, needs};
 use crate::support::*;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 use rustix::process::Signal;
@@ -53,7 +54,7 @@ fn heartbeat_body() -> String {
 /// A heartbeat that is under way: the service waits for its body.
 fn begin_heartbeat(service: &Service) -> TcpStream {
     let mut stream = TcpStream::connect(service.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = heartbeat_head(heartbeat_body().len(), "Expect: 100-continue\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = [0; 25];
@@ -262,16 +263,9 @@ fn curl_beside(service: &Service, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn can_use_own_network() -> bool {
-    let has = |program: &str, flag: &str| Command::new(program).arg(flag).output().is_ok();
-    is_root() && has("ip", "-V") && has("curl", "-V") && has("nsenter", "-V")
-}
-
 #[test]
 fn the_flag_of_the_arp_table_beats_the_environment() {
-    if !can_use_own_network() {
-        return skip("needs root, ip, nsenter and curl");
-    }
+    needs!(Need::NetworkNamespaces, Need::Program("nsenter"));
     let folder = tempfile::tempdir().unwrap();
     let table = |name: &str, mac: &str| {
         let text = format!(
@@ -301,9 +295,7 @@ fn the_flag_of_the_arp_table_beats_the_environment() {
 
 #[test]
 fn without_any_setting_it_serves_on_127_0_0_1_8088_and_prints_what_to_try() {
-    if !can_use_own_network() {
-        return skip("needs root, ip, nsenter and curl");
-    }
+    needs!(Need::NetworkNamespaces, Need::Program("nsenter"));
     let folder = tempfile::tempdir().unwrap();
     let printed = folder.path().join("printed");
     let mut start = in_own_network(folder.path(), &[], &[]);
@@ -554,13 +546,7 @@ fn a_passed_socket_that_cannot_be_served_stops_the_start_with_a_clear_line() {
 
 #[test]
 fn systemds_own_socket_activation_starts_it() {
-    if Command::new("systemd-socket-activate")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        return skip("there is no systemd-socket-activate");
-    }
+    needs!(Need::Program("systemd-socket-activate"));
     let folder = tempfile::tempdir().unwrap();
     let (fd, address) = listening();
     drop(fd);
@@ -611,7 +597,7 @@ fn begin_download(service: &Service, length: u64) -> TcpStream {
         .set_len(length)
         .unwrap();
     let mut stream = TcpStream::connect(service.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
         .write_all(b"GET /onboard/model HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -661,7 +647,7 @@ fn sigterm_waits_for_no_idle_or_silent_connection() {
     let mut service = Start::fresh().service();
     let silent = TcpStream::connect(service.address).unwrap();
     let mut idle = TcpStream::connect(service.address).unwrap();
-    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    idle.set_read_timeout(Some(TIMEOUT)).unwrap();
     idle.write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
     let mut answer = [0; 12];
@@ -703,7 +689,7 @@ fn a_restart_on_a_passed_socket_refuses_no_connection() {
     assert!(first.stop().success());
     // Nobody accepts now. Whoever connects waits in the kernel's queue.
     let mut between = TcpStream::connect(address).unwrap();
-    between.set_read_timeout(Some(PATIENCE)).unwrap();
+    between.set_read_timeout(Some(TIMEOUT)).unwrap();
     let body = heartbeat_body();
     let head = heartbeat_head(body.len(), "Connection: close\r\n");
     between.write_all((head + &body).as_bytes()).unwrap();
@@ -752,7 +738,7 @@ impl Manager {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { socket, folder }
     }
 
@@ -783,7 +769,7 @@ impl Manager {
     fn is_silent_for(&self, time: Duration) -> bool {
         self.socket.set_read_timeout(Some(time)).unwrap();
         let silent = self.socket.recv(&mut [0; 8192]).is_err();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         silent
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
+use crate::support::needs::{Need, needs};
 use crate::support::*;
 use serde_json::json;
 
@@ -348,14 +349,12 @@ fn without_the_journal_behind_it_stderr_gets_readable_lines() {
 /// The service is real, and so are its datagrams.
 #[test]
 fn with_the_journal_behind_stderr_its_socket_gets_the_fields() {
-    if !is_root() {
-        return skip("only root can mount");
-    }
+    needs!(Need::Mounts);
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("journal");
     fs::create_dir(&run).unwrap();
     let journal = UnixDatagram::bind(run.join("socket")).unwrap();
-    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    journal.set_read_timeout(Some(TIMEOUT)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // JOURNAL_STREAM is the device and inode of what stderr is.

@@ -2,14 +2,15 @@
 //! of a box with many MACs, and that a fault in them is found by line and stops no boot.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::beats::clients_in;
+use crate::support::lan::{self, Lan};
+use crate::support::needs::{Need, needs};
 use crate::support::*;
 use rustix::fs::RenameFlags;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const MAC: &str = "3c:6d:66:0a:1b:2c";
 const SECOND: &str = "3c:6d:66:0a:1b:2d";
@@ -476,102 +477,19 @@ fn check_tries_the_templates_for_every_device_of_the_file() {
 
 // ---- The box's own second MAC in the neighbour table ---------------------------------------
 
-/// A LAN of two network namespaces, in which the device has [`SECOND`] as its address.
-struct Lan {
-    server: String,
-    device: String,
-    folder: TempDir,
-}
-
-fn ip_succeeds(arguments: &str) -> bool {
-    let mut ip = Command::new("ip");
-    ip.args(arguments.split_whitespace()).stderr(Stdio::null());
-    ip.status().is_ok_and(|status| status.success())
-}
-
-impl Lan {
-    /// None, with a word, where no network namespace can be had.
-    fn new() -> Option<Self> {
-        let works = |program: &str| {
-            let probe = Command::new(program)
-                .arg("-V")
-                .stdout(Stdio::null())
-                .status();
-            probe.is_ok_and(|status| status.success())
-        };
-        if !is_root() || !works("ip") || !works("curl") {
-            skip("network namespaces need root, ip and curl");
-            return None;
-        }
-        let lan = Self {
-            server: format!("dev{}s", std::process::id()),
-            device: format!("dev{}d", std::process::id()),
-            folder: tempfile::tempdir().unwrap(),
-        };
-        let (server, device) = (&lan.server, &lan.device);
-        if !ip_succeeds(&format!("netns add {server}")) {
-            skip("no network namespace can be made here");
-            return None;
-        }
-        for step in [
-            format!("netns add {device}"),
-            format!(
-                "link add lan0 netns {server} type veth peer name lan0 netns {device} address {SECOND}"
-            ),
-            format!("-n {server} address add 10.88.0.1/24 dev lan0"),
-            format!("-n {device} address add 10.88.0.2/24 dev lan0"),
-            format!("-n {server} link set lan0 up"),
-            format!("-n {device} link set lan0 up"),
-        ] {
-            assert!(ip_succeeds(&step), "ip {step}");
-        }
-        Some(lan)
-    }
-
-    /// What the device gets.
-    fn curl(&self, arguments: &[&str]) -> String {
-        let mut curl = Command::new("ip");
-        curl.args([
-            "netns",
-            "exec",
-            &self.device,
-            "curl",
-            "--silent",
-            "--max-time",
-            "20",
-        ]);
-        let output = curl.args(arguments).output().unwrap();
-        assert!(output.status.success(), "curl {arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for end in [&self.server, &self.device] {
-            ip_succeeds(&format!("netns delete {end}"));
-        }
-    }
-}
-
 #[test]
 fn a_boxs_own_second_mac_is_no_other_device_and_not_warned_of() {
-    let Some(lan) = Lan::new() else { return };
-    let mut inside = Command::new("ip");
-    inside.args(["netns", "exec", &lan.server, BINARY]);
-    let service = Start::by(inside, lan.folder.path())
-        .env("LISTEN", "10.88.0.1:0")
+    needs!(Need::NetworkNamespaces);
+    let lan = Lan::with_device(SECOND);
+    let service = lan
+        .start()
         .stage(USER_DATA, TEMPLATE)
         .stage("devices.json", DEVICES)
         .service();
-    let url = |path: &str| format!("http://{}{path}", service.address);
     // By its address alone.
-    let seed = lan.curl(&[&url("/cloud-init/user-data")]);
-    assert_eq!(seed, rendered(MAC, "spark-07", KNOWN, NO_SITE));
-    let beat = |body: Value| -> Value {
-        let answer = lan.curl(&["--data", &body.to_string(), &url("/heartbeat")]);
-        serde_json::from_str(&answer).unwrap()
-    };
+    let seed = lan.get(lan::DEVICE, &service, "/cloud-init/user-data");
+    assert_eq!(seed.body, rendered(MAC, "spark-07", KNOWN, NO_SITE));
+    let beat = |body: Value| lan.heartbeat(lan::DEVICE, &service, body).json();
     let by_arp = beat(json!({"stage": "network", "phase": "start"}));
     let claimed = beat(json!({"mac": MAC, "stage": "network", "phase": "done"}));
     assert_eq!(
@@ -580,7 +498,8 @@ fn a_boxs_own_second_mac_is_no_other_device_and_not_warned_of() {
     );
     assert_eq!(claimed["stages"][1].get("arp_mac"), None, "{claimed}");
     let event = r#"{"name": "subiquity/Install/install", "event_type": "start"}"#;
-    lan.curl(&["--data", event, &url("/report/unknown")]);
+    let url = format!("http://{}/report/unknown", service.address);
+    lan.curl(lan::DEVICE, &["--data", event, &url]);
     service.wait_for_log(&["heartbeat", MAC, "install start", "mac_source=\"arp\""]);
     assert!(!service.log().contains("another MAC"), "{}", service.log());
 
@@ -613,10 +532,10 @@ fn four_thousand_devices_on_file_cost_a_request_little() {
         let mac = format!("3c:6d:66:00:{n:02x}:01");
         assert!(user_data(&service, &mac).contains(&format!("hostname: 'spark-{n}'")));
     }
-    println!(
+    figure(&format!(
         "a seed with 4000 devices on file: {:?}",
         began.elapsed() / 100
-    );
+    ));
     // Reading the file for each of them would take far longer in a debug build.
     assert!(
         began.elapsed() < Duration::from_secs(5),

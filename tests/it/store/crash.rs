@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, needs};
+use crate::support::system::under_strace;
 use crate::support::*;
 use rustix::process::{Signal, kill_process};
 
@@ -46,10 +48,10 @@ fn fifty_kills_under_load_lose_no_acknowledged_heartbeat() {
             "{asides:?}"
         );
     }
-    println!(
+    figure(&format!(
         "50 kills: {} acknowledged, {cut_short} cut short",
         all.acknowledged.len()
-    );
+    ));
     assert!(all.acknowledged.len() > 100 && cut_short > 50);
     let service = Start::on(folder.path())
         .env("HISTORY_LIMIT", "1000000")
@@ -98,8 +100,8 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// strace on the thread of a running service that commits. None where that is not allowed here.
-fn attach(service: &Service, trace: &Path, options: &[&str]) -> Option<Child> {
+/// strace on the thread of a running service that commits.
+fn attach(service: &Service, trace: &Path, options: &[&str]) -> Child {
     let tasks = format!("/proc/{}/task", service.pid().as_raw_nonzero());
     let id = eventually("a thread named commit", || {
         let mut tasks = std::fs::read_dir(&tasks).unwrap().map(|task| task.unwrap());
@@ -114,30 +116,23 @@ fn attach(service: &Service, trace: &Path, options: &[&str]) -> Option<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .ok()?;
+        .unwrap();
     let mut said = String::new();
-    BufReader::new(strace.stderr.take()?)
-        .read_line(&mut said)
-        .ok()?;
-    if said.contains("attached") {
-        return Some(strace);
-    }
-    println!("strace says: {said}");
-    let _ = strace.kill();
-    let _ = strace.wait();
-    None
+    let stderr = strace.stderr.take().unwrap();
+    BufReader::new(stderr).read_line(&mut said).unwrap();
+    assert!(said.contains("attached"), "strace says: {said}");
+    strace
 }
 
 #[test]
 fn a_kill_at_each_system_call_of_a_commit_loses_no_acknowledged_heartbeat() {
+    needs!(Need::StraceAttached);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let trace = folder.path().join("trace");
     let service = Start::on(&data).service();
     assert_eq!(beat(service.address, &mac(1), "first").unwrap().status, 200);
-    let Some(mut strace) = attach(&service, &trace, &[]) else {
-        return skip("no strace that may attach to a process of the same user");
-    };
+    let mut strace = attach(&service, &trace, &[]);
     assert_eq!(
         beat(service.address, &mac(1), "traced").unwrap().status,
         200
@@ -145,7 +140,7 @@ fn a_kill_at_each_system_call_of_a_commit_loses_no_acknowledged_heartbeat() {
     service.signal(Signal::KILL);
     strace.wait().unwrap();
     let calls = calls(&std::fs::read_to_string(&trace).unwrap());
-    println!("a commit makes these calls: {calls:?}");
+    figure(&format!("a commit makes these calls: {calls:?}"));
     for needed in ["flock", "writev", "fsync"] {
         assert!(
             calls.iter().any(|(name, _)| name == needed),
@@ -159,7 +154,7 @@ fn a_kill_at_each_system_call_of_a_commit_loses_no_acknowledged_heartbeat() {
         let when = format!("killed at {name} {count}");
         let mut service = Start::on(&data).service();
         let inject = format!("inject={name}:signal=KILL:when={count}");
-        let mut strace = attach(&service, &trace, &["-e", &inject]).unwrap();
+        let mut strace = attach(&service, &trace, &["-e", &inject]);
         let detail = format!("{name}-{count}");
         let answer = beat(service.address, &mac(1), &detail);
         if answer.is_ok() && ["close", "fcntl"].contains(&name.as_str()) {
@@ -209,6 +204,7 @@ fn a_kill_at_each_system_call_of_a_commit_loses_no_acknowledged_heartbeat() {
 
 #[test]
 fn a_kill_at_each_system_call_that_makes_the_state_folder_leaves_nothing_that_stops_a_start() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let run = |n: usize, inject: &[&str]| {
@@ -223,14 +219,11 @@ fn a_kill_at_each_system_call_that_makes_the_state_folder_leaves_nothing_that_st
         let paths = paths.map(|path| path.into_os_string().into_string().unwrap());
         let mut options: Vec<&str> = paths.iter().flat_map(|path| ["-P", path]).collect();
         options.extend(inject);
-        let command = under_strace(&trace, &options)?;
-        Some((Start::by(command, &data).try_service(), data))
+        let command = under_strace(&trace, &options);
+        (Start::by(command, &data).try_service(), data)
     };
-    let Some((service, _)) = run(0, &[]) else {
-        return skip("no strace that may trace");
-    };
-    let service = service.unwrap_or_else(|(_, log)| panic!("{log}"));
-    drop(service);
+    let (service, _) = run(0, &[]);
+    drop(service.unwrap_or_else(|(_, log)| panic!("{log}")));
     let text = eventually("the trace of a start", || {
         std::fs::read_to_string(&trace)
             .ok()
@@ -250,7 +243,7 @@ fn a_kill_at_each_system_call_that_makes_the_state_folder_leaves_nothing_that_st
         .unwrap()
         + 1;
     let calls = calls(&of_thread[..until].join("\n"));
-    println!("a start makes these calls: {calls:?}");
+    figure(&format!("a start makes these calls: {calls:?}"));
     assert!(
         calls.iter().any(|(name, _)| name.starts_with("mkdir")),
         "{calls:?}"
@@ -259,7 +252,7 @@ fn a_kill_at_each_system_call_that_makes_the_state_folder_leaves_nothing_that_st
     for (n, (name, count)) in calls.iter().enumerate() {
         let when = format!("killed at {name} {count}");
         let inject = format!("inject={name}:signal=KILL:when={count}");
-        let (outcome, data) = run(n + 1, &["-e", &inject]).unwrap();
+        let (outcome, data) = run(n + 1, &["-e", &inject]);
         let (status, _) = outcome.err().unwrap_or_else(|| panic!("not {when}"));
         assert_eq!(status.signal(), Some(9), "{when}");
         let service = Start::on(&data).service();

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, make_ext4, needs};
+use crate::support::system::{Mount, under_strace};
 use crate::support::*;
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
@@ -87,9 +89,7 @@ fn faults(name: &str, calls: &str, error: &str, reason: &str) {
     let inject = format!("inject={calls}:error={error}:when=1..4");
     let options = ["-P", path.to_str().unwrap(), "-e", &inject];
     let trace = folder.path().join("trace");
-    let Some(command) = under_strace(&trace, &options) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&trace, &options);
     let service = Start::by(command, &data).service();
     let injected = || {
         std::fs::read_to_string(&trace)
@@ -163,6 +163,7 @@ fn a_failed_rename_refuses_and_recovers() {
 
 #[test]
 fn a_failed_lock_refuses_and_recovers() {
+    needs!(Need::Strace);
     let reason = "locking clients.json.lock failed: No locks available";
     let folder = tempfile::tempdir().unwrap();
     stage(folder.path(), "data/state/clients.json", BEFORE);
@@ -174,9 +175,7 @@ fn a_failed_lock_refuses_and_recovers() {
         "-e",
         "inject=flock:error=ENOLCK:when=1..3",
     ];
-    let Some(command) = under_strace(&folder.path().join("trace"), &options) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&folder.path().join("trace"), &options);
     let service = Start::by(command, &data).service();
     service.wait_for_log(&[
         "ERROR",
@@ -191,6 +190,7 @@ fn a_failed_lock_refuses_and_recovers() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_neither_moved_aside_nor_overwritten() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     stage(folder.path(), "data/state/clients.json", BEFORE);
     let data = folder.path().join("data");
@@ -202,9 +202,7 @@ fn a_file_that_cannot_be_read_is_neither_moved_aside_nor_overwritten() {
         "-e",
         "inject=read:error=EIO:when=1..2",
     ];
-    let Some(command) = under_strace(&folder.path().join("trace"), &options) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&folder.path().join("trace"), &options);
     let service = Start::by(command, &data).service();
     service.wait_for_log(&[
         "ERROR",
@@ -231,6 +229,7 @@ fn a_file_that_cannot_be_read_is_neither_moved_aside_nor_overwritten() {
 
 #[test]
 fn health_is_503_while_the_state_folder_takes_no_data() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/clients.json.probe");
     // Each thread's first write to the probe fails.
@@ -240,9 +239,7 @@ fn health_is_503_while_the_state_folder_takes_no_data() {
         "-e",
         "inject=write:error=ENOSPC:when=1",
     ];
-    let Some(command) = under_strace(&folder.path().join("trace"), &options) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&folder.path().join("trace"), &options);
     let service = Start::by(command, folder.path()).service();
     let answer = service.get("/healthz");
     assert_eq!(answer.status, 503, "{}", answer.text());
@@ -274,9 +271,7 @@ fn fill(path: &Path) {
 /// A full disk and a read-only one, on a file system that is really there.
 fn on_a_small_file_system(arguments: &[&str], folder: &Path) {
     let mounted = folder.join("mounted");
-    let Some(mount) = Mount::new(arguments, &mounted) else {
-        return skip("no mount is allowed here");
-    };
+    let mount = Mount::new(arguments, &mounted);
     let data = mounted.join("data");
     stage(&data, "state/clients.json", BEFORE);
     let service = Start::on(&data).service();
@@ -294,11 +289,10 @@ fn on_a_small_file_system(arguments: &[&str], folder: &Path) {
         (service.get("/healthz").status == 200).then_some(())
     });
 
-    let at = mount.at.to_str().unwrap();
-    assert!(run("mount", &["-o", "remount,ro", at]));
+    mount.remount("ro");
     assert_refused(&service, "read-only", "Read-only file system");
     assert_failing(&service);
-    assert!(run("mount", &["-o", "remount,rw", at]));
+    mount.remount("rw");
     assert_eq!(service.get("/healthz").status, 200);
     assert_recorded(&service, "after");
     assert!(service.stop().success());
@@ -314,27 +308,19 @@ fn assert_failing(service: &Service) {
 
 #[test]
 fn a_full_and_a_read_only_tmpfs_refuse_and_recover() {
-    if !is_root() {
-        return skip("mounting needs root");
-    }
+    needs!(Need::Mounts);
     let folder = tempfile::tempdir().unwrap();
     on_a_small_file_system(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"], folder.path());
 }
 
 #[test]
 fn a_full_and_a_read_only_ext4_refuse_and_recover() {
-    if !is_root() {
-        return skip("mounting needs root");
-    }
+    needs!(Need::LoopMounts);
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
-    File::create(&image).unwrap().set_len(4 << 20).unwrap();
-    let image = image.to_str().unwrap();
-    // No blocks kept for root, which this is.
-    if !run("mkfs.ext4", &["-q", "-F", "-m", "0", image]) {
-        return skip("no mkfs.ext4");
-    }
-    on_a_small_file_system(&["-o", "loop", image], folder.path());
+    assert!(make_ext4(&image, 4 << 20));
+    let arguments = ["-o", "loop", image.to_str().unwrap()];
+    on_a_small_file_system(&arguments, folder.path());
 }
 
 #[test]

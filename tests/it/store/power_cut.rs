@@ -3,12 +3,13 @@
 //! A loop-mounted ext4 is shut down without a flush of its journal, as a power cut would, then
 //! unmounted, and what is on its disk is mounted again.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, make_ext4, needs};
+use crate::support::system::{Mount, run};
 use crate::support::*;
 use rustix::process::Signal;
 
@@ -27,14 +28,14 @@ for line in sys.stdin:
 struct Cutter(std::process::Child);
 
 impl Cutter {
-    fn new() -> Option<Self> {
+    fn new() -> Self {
         use std::process::{Command, Stdio};
         let mut command = Command::new("/usr/bin/python3");
         command
             .args(["-c", CUT])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        Some(Self(command.spawn().ok()?))
+        Self(command.spawn().unwrap())
     }
 
     fn cut(&mut self, file_system: &Path) {
@@ -57,9 +58,7 @@ impl Drop for Cutter {
 
 #[test]
 fn fifty_power_cuts_under_load_lose_no_acknowledged_heartbeat() {
-    if !is_root() {
-        return skip("a loop mount needs root");
-    }
+    needs!(Need::LoopMounts, Need::Python(&["fcntl"]));
     let folder = tempfile::tempdir().unwrap();
     let image = |n: usize| {
         folder
@@ -69,17 +68,10 @@ fn fifty_power_cuts_under_load_lose_no_acknowledged_heartbeat() {
             .into_string()
     };
     let image = |n| image(n).unwrap();
-    File::create(image(0)).unwrap().set_len(32 << 20).unwrap();
-    if !run("mkfs.ext4", &["-q", "-F", &image(0)]) {
-        return skip("no mkfs.ext4");
-    }
+    assert!(make_ext4(Path::new(&image(0)), 32 << 20));
     let mounted = folder.path().join("mounted");
-    let Some(mut mount) = Mount::new(&["-o", "loop", &image(0)], &mounted) else {
-        return skip("no loop mount is allowed here");
-    };
-    let Some(mut cutter) = Cutter::new() else {
-        return skip("no /usr/bin/python3");
-    };
+    let mut mount = Mount::new(&["-o", "loop", &image(0)], &mounted);
+    let mut cutter = Cutter::new();
 
     let mut dice = Dice::new();
     let mut of_common = Outcome::default();
@@ -121,7 +113,7 @@ fn fifty_power_cuts_under_load_lose_no_acknowledged_heartbeat() {
         let (old, new) = (image(round), image(round + 1));
         assert!(run("cp", &["--sparse=always", &old, &new]));
         std::fs::remove_file(old).unwrap();
-        mount = Mount::new(&["-o", "loop", &new], &mounted).expect("mounting again");
+        mount = Mount::new(&["-o", "loop", &new], &mounted);
         acknowledged += outcome.acknowledged.len();
         // A real power cut takes the network with it. Here the service lives on for a moment, and
         // refuses a heartbeat whose journal entry may just have reached the disk: like one whose
@@ -143,7 +135,9 @@ fn fifty_power_cuts_under_load_lose_no_acknowledged_heartbeat() {
             }
         }
     }
-    println!("50 power cuts: {acknowledged} acknowledged, {refused} refused after a cut");
+    figure(&format!(
+        "50 power cuts: {acknowledged} acknowledged, {refused} refused after a cut"
+    ));
     assert!(acknowledged > 100, "{acknowledged}");
     let service = Start::on(&mounted.join("common"))
         .env("HISTORY_LIMIT", "1000000")

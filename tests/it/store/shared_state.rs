@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, needs};
+use crate::support::system::under_strace;
 use crate::support::*;
 use rustix::fs::inotify;
 use serde_json::{Value, json};
@@ -67,14 +69,14 @@ fn two_processes_with_eight_threads_each_lose_no_event_and_neither_starves() {
     });
     let rate = |load: &Outcome| load.acknowledged.len() as f64 / CONTENTION.as_secs_f64();
     let rates = [rate(&all), rate(&of_two)];
-    println!(
+    figure(&format!(
         "under contention: {:.0} and {:.0} heartbeats/s",
         rates[0], rates[1]
-    );
-    println!(
+    ));
+    figure(&format!(
         "GET /clients compared with the file {} and {} times",
         looks[0], looks[1]
-    );
+    ));
     assert!(looks.iter().all(|looks| *looks > 5), "{looks:?}");
     all.add(of_two);
     assert!(
@@ -246,13 +248,12 @@ fn a_lock_held_elsewhere_for_a_second_only_delays_a_heartbeat() {
 
 #[test]
 fn concurrent_heartbeats_share_the_price_of_a_slow_disk() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     // Each fsync takes 20 ms longer.
     let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_exit=20000"];
-    let Some(command) = under_strace(&trace, &slow) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&trace, &slow);
     let service = Start::by(command, folder.path()).service();
     // Kernels count exactly how often a file was renamed into its place.
     let rounds = Renames::of_state_file(folder.path());
@@ -266,7 +267,7 @@ fn concurrent_heartbeats_share_the_price_of_a_slow_disk() {
         }
     });
     let rounds = rounds.count();
-    println!("64 concurrent heartbeats took {rounds} rounds");
+    figure(&format!("64 concurrent heartbeats took {rounds} rounds"));
     assert!((1..=8).contains(&rounds), "{rounds} rounds");
     let recorded = details(&clients_in(folder.path()).unwrap());
     assert_eq!(recorded.len(), 64);

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::beats::*;
+use crate::support::needs::{Need, needs};
+use crate::support::system::under_strace;
 use crate::support::*;
 
 fn assert_mode(path: &Path, mode: u32) {
@@ -131,6 +133,7 @@ fn a_folder_in_the_place_of_clients_json_refuses_until_it_is_gone() {
 
 #[test]
 fn a_clients_json_that_may_not_be_read_refuses_is_kept_and_is_used_once_it_may() {
+    needs!(Need::Program("setpriv"));
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -145,9 +148,6 @@ fn a_clients_json_that_may_not_be_read_refuses_is_kept_and_is_used_once_it_may()
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(binary);
-        if !run("setpriv", &["--version"]) {
-            return skip("no setpriv");
-        }
         command
     } else {
         Command::new(BINARY)
@@ -235,6 +235,7 @@ fn health_asked_by_many_at_once_does_not_take_its_own_probe_for_a_fault() {
 
 #[test]
 fn a_state_folder_whose_making_may_not_last_is_made_again_before_anything_is_acknowledged() {
+    needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -246,9 +247,7 @@ fn a_state_folder_whose_making_may_not_last_is_made_again_before_anything_is_ack
         "-e",
         "inject=fsync:error=EIO:when=1..2",
     ];
-    let Some(command) = under_strace(&trace, &options) else {
-        return skip("no strace that may trace");
-    };
+    let command = under_strace(&trace, &options);
     let service = Start::by(command, &data).service();
     service.wait_for_log(&[
         "ERROR",

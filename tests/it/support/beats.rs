@@ -1,17 +1,15 @@
-//! Heartbeats that can be told apart, the state file that they end up in, and faults under it.
+//! Heartbeats that can be told apart, and the state file that they end up in.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use super::{BINARY, Response, request};
+use super::{Response, request};
 
 /// A heartbeat whose `detail` names it.
 pub fn beat(address: SocketAddr, mac: &str, detail: &str) -> std::io::Result<Response> {
@@ -161,26 +159,6 @@ pub fn hold_lock(data: &Path) -> File {
     file
 }
 
-/// The service under strace, which writes its trace to `trace`. With `-D` it is strace that runs
-/// in the background, so the process started is the service itself. None without strace.
-pub fn under_strace(trace: &Path, options: &[&str]) -> Option<Command> {
-    let probe = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(|status| status.success()) {
-        return None;
-    }
-    let mut command = Command::new("strace");
-    command
-        .args(["-D", "-f", "-q", "-o"])
-        .arg(trace)
-        .args(options)
-        .arg(BINARY);
-    Some(command)
-}
-
 /// A different number at each call and in each run (xorshift), below `bound`.
 pub struct Dice(u64);
 
@@ -198,57 +176,5 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
-    }
-}
-
-/// Runs a program to its end; false where it failed or is not there.
-pub fn run(program: &str, arguments: &[&str]) -> bool {
-    let outcome = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
-    match outcome {
-        Ok(output) if output.status.success() => true,
-        Ok(output) => {
-            println!(
-                "{program} {arguments:?}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-            false
-        }
-        Err(error) => {
-            println!("{program}: {error}");
-            false
-        }
-    }
-}
-
-/// A mounted file system. Dropping it unmounts it, also after a failed test.
-pub struct Mount {
-    pub at: PathBuf,
-}
-
-impl Mount {
-    /// `mount ARGUMENTS AT`; none where that is not allowed here.
-    pub fn new(arguments: &[&str], at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let at_text = at.to_str().unwrap();
-        let arguments = [arguments, &[at_text]].concat();
-        run("mount", &arguments).then(|| Self { at: at.to_owned() })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let at = self.at.to_str().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        // Busy for a moment where a killed service still closes its files.
-        while !run("umount", &[at]) {
-            if Instant::now() > deadline {
-                run("umount", &["-l", at]);
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 }

@@ -1,5 +1,10 @@
 //! The real service in a process of its own, and a plain HTTP/1.1 client for it.
 
+pub mod beats;
+pub mod lan;
+pub mod needs;
+pub mod system;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +22,7 @@ use tempfile::TempDir;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_gb10-provision-api");
 
 /// Longest that anything in these tests is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running service on a loopback port of its own. Dropping it kills it.
 pub struct Service {
@@ -162,7 +167,7 @@ impl Start {
 
 impl Log {
     fn wait_for(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = self.lines.lock().unwrap();
         loop {
             if let Some(line) = lines.0.iter().find(|line| wanted(line)) {
@@ -310,7 +315,7 @@ pub fn request(
     }
     head += "\r\n";
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     // A server that refuses a large body may answer and close before it has read it all.
     let sent = stream.write_all(&[head.as_bytes(), body].concat());
     read_response(&mut stream).or_else(|error| sent.and(Err(error)))
@@ -345,25 +350,22 @@ pub fn read_response(stream: &mut TcpStream) -> std::io::Result<Response> {
 
 /// Waits, in short steps, until there is a value.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match look() {
             Some(value) => return value,
             None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            None => panic!("waited {} s in vain for {what}", PATIENCE.as_secs()),
+            None => panic!("waited {} s in vain for {what}", TIMEOUT.as_secs()),
         }
     }
 }
 
-/// Prints why a test shows nothing here. Run with `--nocapture`, as tests/run does.
-pub fn skip(why: &str) {
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    println!("SKIP {test}: {why}");
+/// Prints a figure that a test measured; `tests/run` shows it beside the test's name.
+pub fn figure(text: &str) {
+    println!("# {text}");
 }
 
-/// Whether this test may set up mounts and network namespaces.
+/// Whether this test runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
-
-pub mod beats;
