@@ -14,6 +14,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../lib.sh
+. "$here/../lib.sh"
 # shellcheck disable=SC2034 # used by tests
 source_tree=$(cd "$here/../.." && pwd)
 topic=$(basename "$0")
@@ -25,115 +27,44 @@ state=/var/lib/gb10-provision-api/state
 
 # --- checks -----------------------------------------------------------------
 
-# Says why a check failed, and ends it.
-fail() {
-    echo "$*"
-    exit 1
-}
-
-# Ends a check, or all of a test when called before, as one that cannot run here.
-skip() {
-    echo "$*"
-    exit 77
-}
-
-# same WHAT EXPECTED ACTUAL
-same() {
-    [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
-}
-
-# contains WHAT PART TEXT
-contains() {
-    [[ $3 == *"$2"* ]] || fail "$1: no '$2' in '$3'"
-}
-
-# figure TEXT: a line that is printed beside the check, whatever comes of it.
-figure() {
-    echo "# $*"
-}
-
-# wait_for SECONDS WHAT COMMAND…: until the command succeeds.
-wait_for() {
-    local end=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "waited in vain for: $what"
-        sleep 0.05
-    done
-}
-
-# run_checks FUNCTION…: prints ok, FAIL or SKIP for each, by the name
-# TOPIC/FUNCTION, and exits with 1 if one failed. None runs without `setup`.
+# run_checks FUNCTION…: counts each by the name TOPIC/FUNCTION. None runs without `setup`, which
+# may skip them all.
 run_checks() {
-    local check name verdict="" why failed=0
+    local check name log status=0 why
     why=$(obstacle)
     if [[ -n $why ]]; then
-        verdict=SKIP
-    else
-        work=$(mktemp --directory)
-        log=$work/log
-        trap tear_down EXIT
-        ((EUID)) || mount -t tmpfs -o mode=0755 gb10-tests "$work"
-        attempt setup
-        if [[ $verdict == ok ]]; then verdict=""; else why="setup: $why"; fi
+        for check in "$@"; do result "$skipped_status" "$topic/${check//_/-}" "$why"; done
+        summary
+        exit
     fi
-    for check in "$@"; do
-        name=$topic/${check//_/-}
-        if [[ -n $verdict ]]; then
-            echo "$verdict $name $why"
-        else
-            attempt "$check"
-            echo "$verdict $name${why:+ $why}"
-            sed -n 's/^# /    /p' "$log"
-            verdict=""
-        fi
-    done
-    exit "$failed"
-}
-
-# attempt FUNCTION: runs it, in a subshell, up to the first command that fails.
-# What it shall leave behind must be a file in $work or in a namespace. Sets
-# `verdict` and `why`, and prints the whole log of a failure on stderr.
-attempt() {
-    local code attempted=$1
-    set +e
-    (
-        set -eE
-        trap - EXIT
-        trap 'failed_line "$LINENO"' ERR
-        "$1"
-    ) </dev/null >"$log" 2>&1
-    code=$?
-    set -e
-    case $code in
-        0) verdict=ok why="" ;;
-        77) verdict=SKIP why=$(tail -n 1 "$log") ;;
-        *)
-            verdict=FAIL why=$(tail -n 1 "$log") failed=1
-            sed 's/^/    /' "$log" >&2
-            ;;
-    esac
-}
-
-# failed_line LINE: tells which line of what is attempted failed, for whatever
-# was called there.
-failed_line() {
-    local line=$1 depth
-    for depth in "${!FUNCNAME[@]}"; do
-        [[ ${FUNCNAME[depth]} != "$attempted" ]] || ((depth < 2)) || line=${BASH_LINENO[depth - 1]}
-    done
-    echo "failed: $(sed -n "${line}s/^ *//p" "$0")" >&2
+    work=$(mktemp --directory)
+    trap tear_down EXIT
+    ((EUID)) || mount -t tmpfs -o mode=0755 gb10-tests "$work"
+    log=$work/log
+    attempt "$log" setup
+    if ((status)); then
+        ((status == skipped_status)) || sed 's/^/    /' "$log"
+        for check in "$@"; do result "$status" "$topic/${check//_/-}" "setup: $why"; done
+    else
+        for check in "$@"; do
+            name=$topic/${check//_/-}
+            attempt "$log" "$check"
+            result "$status" "$name" "$why"
+            figures "$log"
+            ((status == 0 || status == skipped_status)) || sed 's/^/    /' "$log"
+        done
+    fi
+    summary
+    exit
 }
 
 # What keeps the tests from running here, if anything.
 obstacle() {
-    local command commands=(cargo curl dh groff lintian python3)
-    [[ ${needs_root-yes} == no ]] || commands+=(ip mmdebstrap nsenter systemd-nspawn)
-    [[ ${needs_root-yes} == no ]] || ((EUID == 0)) || { echo "needs root"; return; }
-    for command in "${commands[@]}"; do
-        type -P "$command" >/dev/null || { echo "needs $command: see tests/host/prerequisites"; return; }
-    done
-    [[ ${needs_root-yes} == no ]] || unshare --mount --net true 2>/dev/null || echo "needs the right to make namespaces"
+    has cargo curl dh groff lintian python3 || return 0
+    [[ ${needs_root-yes} == no ]] && return
+    ((EUID == 0)) || { echo "needs root"; return; }
+    has ip mmdebstrap nsenter systemd-nspawn || return 0
+    unshare --mount --net true 2>/dev/null || echo "needs the right to make namespaces"
 }
 
 # --- network ----------------------------------------------------------------
@@ -213,7 +144,7 @@ lan() {
 # container NAME KIND: a root file system, of its own, on top of a cached one.
 container() {
     local lower
-    lower=$("$here/root" "$2") || fail "no root file system"
+    lower=$("$here/root" "$2") || exit
     mkdir -p "$work/$1"/{changes,scratch,root}
     mount -t overlay -o "lowerdir=$lower,upperdir=$work/$1/changes,workdir=$work/$1/scratch" overlay "$work/$1/root"
 }
@@ -310,7 +241,7 @@ host_with_package() {
 # The package of this source.
 built_package() {
     local folder
-    folder=$("$here/package") || fail "the package does not build"
+    folder=$("$here/package") || exit
     echo "$folder"/*.deb
 }
 

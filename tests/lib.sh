@@ -1,0 +1,170 @@
+# shellcheck shell=bash
+# What the test scripts share: the count of results, checks, prerequisites and root.
+#
+# A test tells its result by its exit status: 0 is passed, 77 is skipped (as in automake), all else
+# is failed. A runner counts what it waited for, and its last line is the count. A runner that calls
+# another one adds that line to its own.
+
+# The exit status of what cannot run here.
+skipped_status=77
+
+# What is kept between runs: tools, Debian systems, the package.
+# shellcheck disable=SC2034 # used by runners
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/gb10-provision-api-tests
+
+# Set by --no-install, for all that is called from here.
+export NO_INSTALL=${NO_INSTALL-}
+
+# --- the count --------------------------------------------------------------
+
+passed=0 failed=0 skipped=0
+
+# result STATUS NAME [WORDS]: prints and counts one.
+result() {
+    local verdict
+    case $1 in
+        0) verdict=ok passed=$((passed + 1)) ;;
+        "$skipped_status") verdict=SKIP skipped=$((skipped + 1)) ;;
+        *) verdict=FAIL failed=$((failed + 1)) ;;
+    esac
+    echo "$verdict $2${3:+ $3}"
+}
+
+# summary: the last line; fails if a test did.
+summary() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    ((failed == 0))
+}
+
+# include NAME COMMAND…: runs another runner, and adds its last line to the count. One that ends
+# without that line has failed, whatever it said before.
+include() {
+    local name=$1 lines=0 line last='' status
+    shift
+    while IFS= read -r line; do
+        ((lines++ == 0)) || echo "$last"
+        last=$line
+    done < <("$@" 2>&1)
+    wait "$!"
+    status=$?
+    if [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+        skipped=$((skipped + BASH_REMATCH[3]))
+        # Its status may tell of a failure that its count does not.
+        ((status == 0 || BASH_REMATCH[2] > 0)) || result "$status" "$name" "ended with status $status"
+    else
+        ((lines == 0)) || echo "$last"
+        result 1 "$name" "ended before its count, with status $status"
+    fi
+}
+
+# --- checks -----------------------------------------------------------------
+
+# fail WORDS: ends a check as failed, and says why.
+fail() {
+    echo "$*"
+    exit 1
+}
+
+# skip WORDS: ends a check, or all of a script when called before, as one that cannot run here.
+skip() {
+    echo "$*"
+    exit "$skipped_status"
+}
+
+# same WHAT EXPECTED ACTUAL
+same() {
+    [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+# contains WHAT PART TEXT
+contains() {
+    [[ $3 == *"$2"* ]] || fail "$1: no '$2' in '$3'"
+}
+
+# figure TEXT: a line that is printed beside the check, whatever comes of it.
+figure() {
+    echo "# $*"
+}
+
+# wait_for SECONDS WHAT COMMAND…: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < end)) || fail "waited in vain for: $what"
+        sleep 0.05
+    done
+}
+
+# attempt LOG FUNCTION: runs it, in a subshell, up to the first command that fails, with its output
+# in the file LOG. Sets `status` and, for a check that did not pass, `why`, the last line of it.
+attempt() {
+    local log=$1 attempted=$2
+    set +e
+    (
+        set -eE
+        trap - EXIT
+        trap 'failed_line "$LINENO"' ERR
+        "$attempted"
+    ) </dev/null >"$log" 2>&1
+    status=$? why=''
+    set -e
+    # shellcheck disable=SC2034 # for the caller
+    ((status == 0)) || why=$(tail -n 1 "$log")
+}
+
+# failed_line LINE: tells which line of what is attempted failed, for whatever was called there.
+failed_line() {
+    local line=$1 depth
+    for depth in "${!FUNCNAME[@]}"; do
+        [[ ${FUNCNAME[depth]} != "$attempted" ]] || ((depth < 2)) || line=${BASH_LINENO[depth - 1]}
+    done
+    echo "failed: $(sed -n "${line}s/^ *//p" "$0")" >&2
+}
+
+# figures LOG: the figures of a test, to stand below its name.
+figures() {
+    sed -n 's/^# /    /p' "$1"
+}
+
+# --- prerequisites ----------------------------------------------------------
+
+# has COMMAND…: whether they are there; says which is not.
+has() {
+    local command
+    for command in "$@"; do
+        type -P "$command" >/dev/null || { echo "needs $command"; return 1; }
+    done
+}
+
+# can_be_root: whether as_root works.
+can_be_root() {
+    ((EUID == 0)) || sudo -n true 2>/dev/null
+}
+
+# as_root COMMAND…: through sudo, with this environment, where the user is another.
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n -E env PATH="$PATH" HOME="$HOME" "$@"; fi
+}
+
+# install_missing PACKAGE…: with apt-get, those that are not installed. Says so before; what cannot
+# be installed is no error, for the tests that need it are skipped.
+install_missing() {
+    local package state missing=()
+    for package in "$@"; do
+        state=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || true)
+        [[ $state == installed ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    if [[ -n $NO_INSTALL ]]; then
+        echo "not installed, tests that need them are skipped: ${missing[*]}"
+    elif ! can_be_root; then
+        echo "not installed, for that needs root or sudo; tests that need them are skipped: ${missing[*]}"
+    else
+        echo "installing with apt-get: ${missing[*]}"
+        as_root env DEBIAN_FRONTEND=noninteractive sh -c \
+            'apt-get -qq update && apt-get -qq install --no-install-recommends "$@" >/dev/null' sh "${missing[@]}" \
+            || echo "apt-get failed, tests that need them are skipped: ${missing[*]}"
+    fi
+}
