@@ -527,6 +527,7 @@ fn a_claimed_mac_that_differs_from_the_arp_entry_is_recorded_and_warned_of() {
 
 #[test]
 fn whoever_asks_and_however_it_is_one_box() {
+    needs!(Need::NetworkNamespaces);
     let lan = Lan::new();
     let lan = lan.without_questions_of_the_device();
     // The port that the kernel knows is another one of the box than its record is under.
@@ -566,6 +567,7 @@ fn whoever_asks_and_however_it_is_one_box() {
 
 #[test]
 fn an_installer_that_claims_another_mac_than_its_arp_entry_is_warned_of_as_a_heartbeat_is() {
+    needs!(Need::NetworkNamespaces);
     let lan = Lan::new();
     let lan = lan.without_questions_of_the_device();
     let service = lan.start().service();
