@@ -13,23 +13,23 @@
 //! | 6 | [`service`] |
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
-//! | 3 | [`store`], [`seed`], [`manifest`], [`net`] |
+//! | 3 | [`store`], [`seed`], [`onboard`], [`net`] |
 //! | 2 | [`site`] |
 //! | 1 | [`device`], [`files`] |
-//! | 0 | [`defaults`], [`excerpt`], [`message_id`] |
+//! | 0 | [`embedded`], [`excerpt`], [`message_id`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cli;
-mod defaults;
 pub mod device;
+mod embedded;
 mod excerpt;
 mod files;
 mod http;
-mod manifest;
 mod message_id;
 pub mod net;
+mod onboard;
 mod recorder;
 pub mod seed;
 mod service;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ManifestAction;
 use crate::files::layout;
-use crate::manifest::{Folder, MANIFEST_FILE, ManifestError, Progress};
+use crate::onboard::manifest::{Folder, MANIFEST_FILE, ManifestError, Progress};
 use crate::service::settings::Settings;
 
 /// Writes or checks the manifest of the onboarding folder.

@@ -3,10 +3,10 @@
 mod body;
 mod clients;
 mod error;
+mod files;
 mod health;
 mod heartbeat;
 mod identity;
-mod onboard;
 mod seed;
 mod webhook;
 
@@ -81,7 +81,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/cloud-init/", get(seed::glued_to_query))
         .route("/cloud-init/{file}", get(seed::file))
         .route("/cloud-init/{mac}/{file}", get(seed::file_of_mac))
-        .route("/onboard/{*path}", get(onboard::file))
+        .route("/onboard/{*path}", get(files::file))
         .route("/heartbeat", post(heartbeat::receive))
         .route("/report/{mac}", post(webhook::receive))
         .route("/clients", get(clients::all))

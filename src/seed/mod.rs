@@ -21,12 +21,10 @@ pub use context::Device;
 use fault::fault_of;
 use staged::{Source, Staged};
 
+use crate::embedded;
 use crate::files::Fault;
 use crate::site::{Site, SiteFiles};
 
-const EMBEDDED_USER_DATA: &str = include_str!("../../templates/user-data.yaml.j2");
-const EMBEDDED_META_DATA: &str = include_str!("../../templates/meta-data.yaml.j2");
-const EMBEDDED_FALLBACK: &str = include_str!("../../templates/fallback.yaml.j2");
 const FALLBACK: &str = "fallback.yaml.j2";
 
 /// The files of a seed, by the names that cloud-init's NoCloud data source asks for.
@@ -131,9 +129,9 @@ impl Templates {
         site_files: Arc<SiteFiles>,
     ) -> Result<Self, Error> {
         let mut embedded = jinja::environment();
-        embedded.add_template(SeedFile::UserData.template(), EMBEDDED_USER_DATA)?;
-        embedded.add_template(SeedFile::MetaData.template(), EMBEDDED_META_DATA)?;
-        embedded.add_template(FALLBACK, EMBEDDED_FALLBACK)?;
+        embedded.add_template(SeedFile::UserData.template(), embedded::USER_DATA)?;
+        embedded.add_template(SeedFile::MetaData.template(), embedded::META_DATA)?;
+        embedded.add_template(FALLBACK, embedded::FALLBACK)?;
         let staged = Staged::load(&folder, fallback_password_hash, &site_files.site());
         staged.report(&folder);
         Ok(Self {

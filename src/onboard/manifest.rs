@@ -42,7 +42,7 @@ pub const MANIFEST_BYTES: usize = 256 * 1024;
 pub const SCRIPT_BYTES: u64 = 1024 * 1024;
 
 /// What is served where none is staged. The scripts that it lists are served too.
-const DEFAULT_MANIFEST: &str = include_str!("../packaging/onboard/manifest.json");
+const DEFAULT_MANIFEST: &str = crate::embedded::MANIFEST;
 
 /// Removed and made anew by each run, so what a killed one left is no hindrance.
 const TEMPORARY_FILE: &str = "manifest.json.tmp";

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Component, Path as FilePath};
+use std::path::Path as FilePath;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,18 +17,16 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures_util::Stream;
 use http_serve::{BoxError, Entity};
-use rustix::fs::OFlags;
 use rustix::io::ReadWriteFlags;
 use tokio::task::block_in_place;
 use tracing::{info, warn};
 
 use super::{ApiError, App};
-use crate::defaults::onboarding_file;
+use crate::embedded::onboarding_file;
 use crate::net::Connection;
+use crate::onboard::{Folder, Unreachable};
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.
@@ -43,14 +41,16 @@ pub async fn file(
 ) -> Result<Response, ApiError> {
     let Path(path) = path?;
     let staged = block_in_place(|| OnboardingFile::open(&app.onboard, &path));
-    let file = staged.or_else(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return OnboardingFile::embedded(&path).ok_or(ApiError::NoSuchFile);
+    let file = staged.or_else(|error| match error {
+        Unreachable::Missing | Unreachable::NotRegular => {
+            OnboardingFile::embedded(&path).ok_or(ApiError::NoSuchFile)
         }
         // A device learns only that there is no such file; the operator learns why.
-        let ip = connection.ip();
-        warn!(gb10.ip = %ip, file = path, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
-        Err(ApiError::NoSuchFile)
+        error => {
+            let ip = connection.ip();
+            warn!(gb10.ip = %ip, file = path, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
+            Err(ApiError::NoSuchFile)
+        }
     })?;
     if let Some(range) = request.headers_mut().remove(header::RANGE)
         && request.method() == Method::GET
@@ -124,33 +124,10 @@ enum Content {
 }
 
 impl OnboardingFile {
-    /// Opens a regular file. Each step of the path is kept below `folder`, by the kernel where
-    /// openat2(2) is allowed, so that neither `..` nor a symlink leads out.
-    fn open(folder: &FilePath, path: &str) -> io::Result<Self> {
-        let relative = FilePath::new(path);
-        if !relative
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a plain relative path",
-            ));
-        }
-        let folder = Dir::open_ambient_dir(folder, ambient_authority())?;
-        let mut options = OpenOptions::new();
-        // Without waiting for a writer, should somebody have staged a named pipe.
-        options
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits() as i32);
-        let file = folder.open_with(relative, &options)?.into_std();
+    /// The staged file of that path.
+    fn open(folder: &FilePath, path: &str) -> Result<Self, Unreachable> {
+        let file = Folder::open(folder)?.open_file(path)?;
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "not a regular file",
-            ));
-        }
         let (inode, length) = (metadata.ino(), metadata.len());
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
         Ok(Self {
@@ -158,13 +135,13 @@ impl OnboardingFile {
             length,
             version: format!("{inode:x}-{length:x}-{seconds:x}.{nanoseconds:x}"),
             modified: Some(seconds),
-            content_type: content_type(relative),
+            content_type: content_type(FilePath::new(path)),
         })
     }
 
     /// The default of that path, for which nothing is staged.
     fn embedded(path: &str) -> Option<Self> {
-        let bytes = onboarding_file(path)?;
+        let bytes = onboarding_file(path)?.as_bytes();
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         Some(Self {

@@ -1,0 +1,43 @@
+//! All that is compiled in. Staged files of the same names win.
+
+/// The template of a device's user-data.
+pub const USER_DATA: &str = include_str!("../templates/user-data.yaml.j2");
+
+/// The template of a device's meta-data.
+pub const META_DATA: &str = include_str!("../templates/meta-data.yaml.j2");
+
+/// The template of the user-data that is served when the right one cannot be rendered.
+pub const FALLBACK: &str = include_str!("../templates/fallback.yaml.j2");
+
+/// The manifest of the onboarding folder.
+pub const MANIFEST: &str = include_str!("../packaging/onboard/manifest.json");
+
+/// Names files below `packaging/onboard/`, where each lies under the path that it is served as.
+macro_rules! onboarding_files {
+    ($($path:literal,)+) => {
+        &[$(($path, include_str!(concat!("../packaging/onboard/", $path))),)+]
+    };
+}
+
+/// Every onboarding file, by its path below `/onboard/`.
+const ONBOARDING_FILES: &[(&str, &str)] = onboarding_files![
+    "README.md",
+    "gb10-onboard",
+    "gb10-onboard.service",
+    "manifest.json",
+    "stages/10-network.sh",
+    "stages/20-storage.sh",
+    "stages/30-driver.sh",
+    "stages/40-container-runtime.sh",
+    "stages/50-payload.sh",
+    "stages/60-verify.sh",
+    "stages/70-ready.sh",
+];
+
+/// The onboarding file of that path.
+pub fn onboarding_file(path: &str) -> Option<&'static str> {
+    ONBOARDING_FILES
+        .iter()
+        .find(|(name, _)| *name == path)
+        .map(|(_, text)| *text)
+}
