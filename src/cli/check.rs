@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::count;
 use crate::files::layout;
 use crate::seed::Templates;
 use crate::service::settings::Settings;
@@ -33,8 +34,10 @@ pub fn run(settings: &Settings) -> ExitCode {
     }
     let (templates, faults) = (tried.len(), faults.len() + site_faults.len());
     println!(
-        "{}: {templates} templates tried, {faults} faults",
-        folder.display()
+        "{}: {} tried, {}",
+        folder.display(),
+        count(templates, "template"),
+        count(faults, "fault")
     );
     if templates == 0 && !folder.exists() {
         println!("no such folder, so the embedded defaults are served");

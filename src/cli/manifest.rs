@@ -1,21 +1,35 @@
-//! `gb10-provision-api manifest`: the list of payloads that devices fetch.
+//! `gb10-provision-api manifest`: writes or checks the manifest of the onboarding folder.
 
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use super::ManifestAction;
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::count;
 use crate::files::layout;
 use crate::onboard::manifest::{Folder, MANIFEST_FILE, ManifestError, Progress};
 use crate::service::settings::Settings;
 
+/// What there is to do with the manifest.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ManifestAction {
+    /// Update the list from the staged files: sizes, checksums, added and removed files
+    Write {
+        /// Folder of the payloads, relative to the onboarding folder
+        #[arg(long, value_name = "FOLDER", default_value = "payload")]
+        payload: PathBuf,
+    },
+    /// Print each fault of the manifest and of the files that it lists; exit 1 on a fault
+    Check,
+}
+
 /// Writes or checks the manifest of the onboarding folder.
-pub(super) fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
+pub fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
     let folder = layout::onboard(&settings.data_path);
     let outcome = match action {
-        ManifestAction::Write { payload } => write_manifest(&folder, payload),
-        ManifestAction::Check => check_manifest(&folder),
+        ManifestAction::Write { payload } => write(&folder, payload),
+        ManifestAction::Check => check(&folder),
     };
     match outcome {
         Ok(code) => code,
@@ -33,8 +47,11 @@ pub(super) fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
     }
 }
 
-fn write_manifest(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestError> {
-    let written = Folder::open(folder)?.write(payload, &mut Bar::new().draw())?;
+fn write(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestError> {
+    let bar = bar();
+    let written = Folder::open(folder)?.write(payload, &mut |progress| show(&bar, progress));
+    bar.finish_and_clear();
+    let written = written?;
     for path in &written.removed {
         println!("removed {path}: the file is gone");
     }
@@ -45,9 +62,9 @@ fn write_manifest(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestErr
         println!("added {path}");
     }
     println!(
-        "{}/{MANIFEST_FILE}: {} payloads, {} added, {} updated, {} removed",
+        "{}/{MANIFEST_FILE}: {}, {} added, {} updated, {} removed",
         folder.display(),
-        written.payloads,
+        count(written.payloads, "payload"),
         written.added.len(),
         written.updated.len(),
         written.removed.len()
@@ -55,18 +72,21 @@ fn write_manifest(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestErr
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_manifest(folder: &Path) -> Result<ExitCode, ManifestError> {
+fn check(folder: &Path) -> Result<ExitCode, ManifestError> {
     if !folder.is_dir() {
         println!(
-            "{}: not there, so the embedded defaults are served",
+            "{}: no such folder, so the embedded defaults are served",
             folder.display()
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let checked = Folder::open(folder)?.check(&mut Bar::new().draw())?;
+    let bar = bar();
+    let checked = Folder::open(folder)?.check(&mut |progress| show(&bar, progress));
+    bar.finish_and_clear();
+    let checked = checked?;
     if !checked.staged {
         println!(
-            "{}/{MANIFEST_FILE}: not there, so the embedded default is served",
+            "{}/{MANIFEST_FILE}: no such file, so the embedded default is served",
             folder.display()
         );
     }
@@ -74,10 +94,10 @@ fn check_manifest(folder: &Path) -> Result<ExitCode, ManifestError> {
         eprintln!("{}/{fault}", folder.display());
     }
     println!(
-        "{}/{MANIFEST_FILE}: {} payloads, {} faults",
+        "{}/{MANIFEST_FILE}: {}, {}",
         folder.display(),
-        checked.payloads,
-        checked.faults.len()
+        count(checked.payloads, "payload"),
+        count(checked.faults.len(), "fault")
     );
     match checked.faults.is_empty() {
         true => Ok(ExitCode::SUCCESS),
@@ -85,56 +105,14 @@ fn check_manifest(folder: &Path) -> Result<ExitCode, ManifestError> {
     }
 }
 
-/// Width of the bar itself, in columns: the whole line fits in 80.
-const BAR_COLUMNS: u64 = 24;
-
-/// Between two drawings.
-const BAR_PAUSE: Duration = Duration::from_millis(100);
-
-/// A line on standard error that tells how far the hashing is, where that is a terminal.
-struct Bar {
-    started: Instant,
-    terminal: bool,
+/// A progress bar on standard error, where that is a terminal; else nothing is drawn.
+fn bar() -> ProgressBar {
+    let line = "[{bar:24}] {decimal_bytes} / {decimal_total_bytes}, {decimal_bytes_per_sec}";
+    let style = ProgressStyle::with_template(line);
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-impl Bar {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    /// What draws it over itself again.
-    fn draw(&self) -> impl FnMut(Progress) {
-        let mut drawn: Option<Instant> = None;
-        move |Progress { done, total }| {
-            // There may be thousands of small files, each with its report.
-            let too_soon = drawn.is_some_and(|drawn| drawn.elapsed() < BAR_PAUSE);
-            if !self.terminal || too_soon {
-                return;
-            }
-            drawn = Some(Instant::now());
-            let megabytes = |bytes: u64| bytes as f64 / 1e6;
-            let rate = megabytes(done) / self.started.elapsed().as_secs_f64().max(0.001);
-            let filled = (done.min(total) * BAR_COLUMNS).checked_div(total);
-            let filled = filled.unwrap_or(BAR_COLUMNS) as usize;
-            let bar = format!("{:-<1$}", "#".repeat(filled), BAR_COLUMNS as usize);
-            let (done, total) = (megabytes(done), megabytes(total));
-            // It is no loss where the terminal has gone.
-            let _ = write!(
-                std::io::stderr(),
-                "\r[{bar}] {done:.0} / {total:.0} MB, {rate:.0} MB/s\x1b[K"
-            );
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if self.terminal {
-            // What is printed next has the line for itself.
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
+fn show(bar: &ProgressBar, Progress { done, total }: Progress) {
+    bar.set_length(total);
+    bar.set_position(done);
 }

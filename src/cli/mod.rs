@@ -4,7 +4,6 @@ mod check;
 mod completions;
 mod manifest;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -12,6 +11,7 @@ use clap_complete::Shell;
 use listenfd::ListenFd;
 use tracing::error;
 
+use self::manifest::ManifestAction;
 use crate::service::settings::Settings;
 use crate::service::{self, journal};
 
@@ -50,19 +50,6 @@ enum Command {
     },
 }
 
-/// What there is to do with the manifest.
-#[derive(Debug, Clone, Subcommand)]
-enum ManifestAction {
-    /// Make the manifest list what is staged: new files in, sizes and checksums right, files that are gone out
-    Write {
-        /// Folder of the payloads, relative to the onboarding folder
-        #[arg(long, value_name = "FOLDER", default_value = "payload")]
-        payload: PathBuf,
-    },
-    /// Print each fault of the manifest and of the files that it lists; exit 1 on a fault
-    Check,
-}
-
 impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> ExitCode {
@@ -87,4 +74,10 @@ fn serve(settings: &Settings) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A number of things: `1 fault`, `2 faults`.
+fn count(number: usize, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{s}")
 }

@@ -82,7 +82,7 @@ pub enum ManifestError {
         cause: io::Error,
     },
     /// What is staged or listed cannot become a manifest; the old one is as it was.
-    #[error("{} faults", .0.len())]
+    #[error("the manifest or what is staged has faults")]
     Faults(Vec<Fault>),
     /// `--payload` is none of the onboarding folder's own folders.
     #[error("{}: expected a folder below the onboarding folder, relative to it", .0.display())]

@@ -99,11 +99,11 @@ impl Site {
         let faults: Vec<_> = (run.errors.lines())
             .map(|line| line.strip_prefix(&prefix).unwrap().to_owned())
             .collect();
-        assert!(
-            run.output
-                .ends_with(&format!(", {} faults\n", faults.len())),
-            "{run:?}"
-        );
+        let ending = match faults.len() {
+            1 => ", 1 fault\n".to_owned(),
+            several => format!(", {several} faults\n"),
+        };
+        assert!(run.output.ends_with(&ending), "{run:?}");
         faults
     }
 
@@ -497,7 +497,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         site.run(&["check"])
             .well()
             .output
-            .ends_with("1 payloads, 0 faults\n")
+            .ends_with("1 payload, 0 faults\n")
     );
 
     let entry = |fields: &str| with(&format!("{{{fields}}}"));
@@ -985,13 +985,10 @@ fn progress_is_shown_on_a_terminal_only() {
         .env("DATA_PATH", site.0.path());
     let run = Run::of(terminal.stdin(Stdio::null()).output().unwrap());
     assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(run.output.contains(" / 1074 MB, "), "{run:?}");
-    assert!(run.output.contains(" MB/s"), "{run:?}");
+    assert!(run.output.contains(" / 1.07 GB, "), "{run:?}");
+    assert!(run.output.contains("B/s"), "{run:?}");
     // It is gone when the result is printed.
-    let (_, last) = run.output.rsplit_once("\r\x1b[K").unwrap();
-    assert!(
-        last.trim_end()
-            .ends_with("manifest.json: 1 payloads, 0 faults"),
-        "{run:?}"
-    );
+    let (_, last) = run.output.rsplit_once("\r\x1b[2K").unwrap();
+    let end = "manifest.json: 1 payload, 0 faults";
+    assert!(last.trim_end().ends_with(end), "{run:?}");
 }
