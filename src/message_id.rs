@@ -19,3 +19,7 @@ pub const STATE_NOT_WRITABLE: &str = "a427c7ca16454202a2a9897a3517a9c6";
 pub const PEER_REFUSED: &str = "38929a7ae4df45cf8b75e48021295cd9";
 /// A device claims another MAC than its ARP entry has.
 pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
+/// No record can be added: the table of devices is full.
+pub const TABLE_FULL: &str = "e009a137bbbc48bb93d40ebe30f59821";
+/// An operator had devices forgotten.
+pub const DEVICE_FORGOTTEN: &str = "55834b2d2bcf4099b08ccbe2694cb40a";

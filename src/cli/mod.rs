@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod forget;
 mod manifest;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use listenfd::ListenFd;
 use tracing::error;
 
 use self::manifest::ManifestAction;
+use crate::device::mac::MacAddr;
 use crate::service::settings::Settings;
 use crate::service::{self, journal};
 
@@ -42,6 +44,12 @@ enum Command {
         #[command(subcommand)]
         action: ManifestAction,
     },
+    /// Take devices off the record; works whether the service runs or not
+    Forget {
+        /// The MACs that they are on record under
+        #[arg(required = true, value_name = "MAC")]
+        macs: Vec<MacAddr>,
+    },
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions {
@@ -58,6 +66,7 @@ impl Cli {
             None => serve(&settings),
             Some(Command::Check) => check::run(&settings),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
+            Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Completions { shell }) => completions::run(shell),
         }
     }

@@ -5,53 +5,56 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fields::Fields;
 use super::history::Rfc3339;
 use super::mac::MacAddr;
 
-/// The value of `seed` in a record.
-#[derive(Serialize, Deserialize)]
-pub struct SeedFetches {
-    /// How often user-data was fetched.
-    count: u64,
-    first: Fetch,
-    last: Fetch,
-    /// Set by a fetch after an install was reported, until the device is ready.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub reinstalling: bool,
-    /// How often that happened.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub reinstalls: u64,
-}
+/// The value of `seed` in a record, unknown fields included.
+///
+/// | field | |
+/// |---|---|
+/// | `count` | how often user-data was fetched |
+/// | `first`, `last` | a [`Fetch`] each |
+/// | `reinstalling` | true from a fetch after an install was reported, until the device is ready |
+/// | `reinstalls` | how often that happened |
+#[derive(Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SeedFetches(Fields);
 
 impl SeedFetches {
-    /// The first fetches of a device.
-    pub fn new(first: &Fetch, last: &Fetch, count: u64) -> Self {
-        Self {
-            count,
-            first: first.clone(),
-            last: last.clone(),
-            reinstalling: false,
-            reinstalls: 0,
+    /// Adds fetches.
+    pub fn add(&mut self, fetches: &Fetches) -> Result<(), serde_json::Error> {
+        self.0.count("count", fetches.count)?;
+        if !self.0.has("first") {
+            self.0.set("first", &fetches.first)?;
         }
+        self.0.set("last", &fetches.last)
     }
 
-    /// With later ones.
-    pub fn and(self, last: &Fetch, count: u64) -> Self {
-        Self {
-            count: self.count.saturating_add(count),
-            last: last.clone(),
-            ..self
+    /// When the last fetch was, where one is known.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.0.get::<Fetch>("last").map(|fetch| fetch.at())
+    }
+
+    /// Whether the device is being installed again.
+    pub fn is_reinstalling(&self) -> bool {
+        self.0.get("reinstalling").unwrap_or(false)
+    }
+
+    /// Enters that the device is being installed again, or, by a fetch before it became ready, was.
+    /// Returns how often that happened.
+    pub fn reinstalled(&mut self, is_under_way: bool) -> Result<u64, serde_json::Error> {
+        if is_under_way {
+            self.0.set("reinstalling", &true)?;
         }
+        self.0.count("reinstalls", 1)?;
+        Ok(self.0.get("reinstalls").unwrap_or(1))
     }
 
-    /// When the last fetch was.
-    pub fn latest(&self) -> Timestamp {
-        self.last.at()
+    /// Enters that the device is ready.
+    pub fn ready(&mut self) {
+        self.0.remove("reinstalling");
     }
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// One fetch of a device's user-data.
@@ -95,6 +98,8 @@ pub struct Fetches {
     pub mac: MacAddr,
     /// The name that `devices.json` gives it.
     pub hostname: Option<String>,
+    /// Whether the neighbour table or `devices.json` says that there is such a device.
+    pub is_confirmed: bool,
     /// The first of them.
     pub first: Fetch,
     /// The last of them.
@@ -105,10 +110,11 @@ pub struct Fetches {
 
 impl Fetches {
     /// The first of them.
-    pub fn new(mac: MacAddr, hostname: Option<String>, fetch: Fetch) -> Self {
+    pub fn new(mac: MacAddr, hostname: Option<String>, is_confirmed: bool, fetch: Fetch) -> Self {
         Self {
             mac,
             hostname,
+            is_confirmed,
             first: fetch.clone(),
             last: fetch,
             count: 1,
@@ -116,14 +122,9 @@ impl Fetches {
     }
 
     /// Adds later ones.
-    pub fn join(&mut self, later: Fetches) {
+    pub fn join(&mut self, later: Self) {
         self.last = later.last;
         self.count += later.count;
-    }
-
-    /// Adds a later one.
-    pub fn add(&mut self, fetch: Fetch) {
-        self.last = fetch;
-        self.count += 1;
+        self.is_confirmed |= later.is_confirmed;
     }
 }

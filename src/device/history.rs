@@ -1,6 +1,7 @@
 //! The history in a client's record: its events, held as the JSON text that they were read or
 //! written as.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,9 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
+use super::fields::Fields;
 use super::heartbeat::Detail;
 use super::mac::MacAddr;
 use super::stage::{Phase, Stage};
+
+/// Longest detail of an event that was cut short, in bytes of JSON, but for the mark of the cut.
+const SHORT_DETAIL: usize = 128;
 
 /// The events of a device, oldest first.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +96,41 @@ impl History {
         excess
     }
 
+    /// How long the JSON of all events is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.added.len()
+    }
+
+    /// Makes the history shorter than `limit` bytes, and well so, since that costs a look at all of
+    /// it: cuts the oldest details short, then drops the oldest events. The newest stays as it is.
+    pub fn keep_within(&mut self, limit: usize) -> Result<Cut, serde_json::Error> {
+        let target = limit - limit / 4;
+        let mut cut = Cut::default();
+        let short = self.read(|events| {
+            let mut events: Vec<Cow<'_, str>> =
+                events.into_iter().map(|event| event.get().into()).collect();
+            let mut total: usize = events.iter().map(|event| event.len() + 1).sum();
+            let older = events.len().saturating_sub(1);
+            for event in events.iter_mut().take(older) {
+                if total > target
+                    && let Some(short) = with_short_detail(event)
+                {
+                    total -= event.len() - short.len();
+                    *event = short.into();
+                    cut.details += 1;
+                }
+            }
+            while total > target && cut.events < older {
+                total -= events[cut.events].len() + 1;
+                cut.events += 1;
+            }
+            events[cut.events..].join(",")
+        })?;
+        self.events -= cut.events;
+        self.settle(short.into());
+        Ok(cut)
+    }
+
     /// Whether an event that is `wanted`, by the names of its stage and phase, happened after
     /// `since` and before `until`, where these are given.
     pub fn tells_of(
@@ -126,6 +166,33 @@ impl History {
         self.text = text;
         self.added = String::new();
     }
+}
+
+/// What a history lost to the limits.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Details that were cut short.
+    pub details: usize,
+    /// Events that were dropped.
+    pub events: usize,
+}
+
+/// The event with a detail of at most [`SHORT_DETAIL`] bytes; none if it has no longer one.
+fn with_short_detail(event: &str) -> Option<String> {
+    let mut fields: Fields = serde_json::from_str(event).ok()?;
+    let detail: String = fields.get("detail")?;
+    let written = |text: &str| serde_json::to_string(text).map_or(usize::MAX, |json| json.len());
+    if written(&detail) <= SHORT_DETAIL {
+        return None;
+    }
+    let mut end = detail.floor_char_boundary(SHORT_DETAIL);
+    while end > 0 && written(&detail[..end]) > SHORT_DETAIL {
+        // A control character takes six bytes.
+        end = detail.floor_char_boundary(end - end.div_ceil(8).min(end));
+    }
+    fields.set("detail", &format!("{}…", &detail[..end])).ok()?;
+    let short = serde_json::to_string(&fields).ok()?;
+    (short.len() < event.len()).then_some(short)
 }
 
 /// Where the second of several JSON values begins that stand behind each other with commas between

@@ -1,6 +1,7 @@
 //! What a device is, says and becomes: pure, without a clock, a file or a socket.
 
 pub mod fetches;
+pub mod fields;
 pub mod heartbeat;
 pub mod history;
 pub mod installer;

@@ -7,30 +7,46 @@
 //! more than copying it. Pure: nothing here reads a clock, a file or a socket.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::fetches::{Fetches, SeedFetches};
+use super::fields::Fields;
 use super::heartbeat::{Report, Sender, default_hostname};
-use super::history::{Event, History, Rfc3339, compact};
+use super::history::{Event, History, Rfc3339};
+use super::mac::MacAddr;
 use super::stage::{Phase, Stage};
 
 /// The field with the history, always the last of a record.
 const STAGES: &str = "stages";
-/// The field that counts the events which the history limit dropped.
+/// The field that counts the events which the limits dropped.
 const EVENTS_DROPPED: &str = "events_dropped";
+/// The field that counts the details which the limits cut short.
+const DETAILS_SHORTENED: &str = "details_shortened";
 /// The field that tells what this host saw itself.
 const SEED: &str = "seed";
+/// The field that keeps what stood in the place of the record and was none.
+const BEFORE: &str = "before";
+
+/// What bounds a record.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Events kept of a device.
+    pub events: usize,
+    /// Bytes of the record's JSON. The newest event is kept even if it is longer.
+    pub bytes: usize,
+}
 
 /// What is kept of one device: `{mac, ip, hostname, current_stage, last_heartbeat, stages}`.
 #[derive(Debug, Clone, Default)]
 pub struct ClientRecord {
-    /// All but the history, in the order in which they were first set.
-    fields: IndexMap<String, Box<RawValue>>,
+    /// All but the history.
+    fields: Fields,
     history: History,
 }
 
@@ -43,10 +59,10 @@ impl ClientRecord {
         head.extend_from_slice(b": ");
         let record_at = head.len();
         head.push(b'{');
-        for (field, value) in &self.fields {
+        for (field, value) in self.fields.iter() {
             serde_json::to_writer(&mut head, field)?;
             head.push(b':');
-            head.extend_from_slice(value.get().as_bytes());
+            head.extend_from_slice(value.as_bytes());
             head.push(b',');
         }
         serde_json::to_writer(&mut head, STAGES)?;
@@ -58,12 +74,16 @@ impl ClientRecord {
         Ok((line, record_at))
     }
 
-    /// Enters a report, and drops the oldest events beyond `history_limit`.
-    pub fn enter(
-        &mut self,
-        report: &Report,
-        history_limit: usize,
-    ) -> Result<(), serde_json::Error> {
+    /// The record of a device in whose place there was something else, which is kept in it.
+    pub fn in_place_of(foreign: &RawValue) -> Self {
+        let mut record = Self::default();
+        record.fields.read(BEFORE.to_owned(), foreign);
+        record
+    }
+
+    /// Enters a report, and keeps the record within `limits`: the oldest details are cut short
+    /// before the oldest events are dropped.
+    pub fn enter(&mut self, report: &Report, limits: Limits) -> Result<(), serde_json::Error> {
         let timestamp = Rfc3339(report.at);
         let Sender {
             mac,
@@ -72,17 +92,11 @@ impl ClientRecord {
             arp_mac,
             ..
         } = &report.sender;
-        let kept = || {
-            self.get::<String>("hostname")
-                .filter(|name| !name.is_empty())
-        };
-        let hostname = hostname.clone().or_else(kept);
-        let hostname = hostname.unwrap_or_else(|| default_hostname(&mac.slug()));
-        self.set("mac", mac)?;
-        self.set("ip", ip)?;
-        self.set("hostname", &hostname)?;
-        self.set("current_stage", &report.stage)?;
-        self.set("last_heartbeat", &timestamp)?;
+        // The address of a sender that is another device says nothing of this one.
+        let is_its_own = arp_mac.is_none() || !self.fields.has("ip");
+        self.identify(*mac, is_its_own.then_some(*ip), hostname.as_deref())?;
+        self.fields.set("current_stage", &report.stage)?;
+        self.fields.set("last_heartbeat", &timestamp)?;
         self.history.add(&Event {
             stage: report.stage,
             phase: report.phase,
@@ -91,17 +105,32 @@ impl ClientRecord {
             arp_mac: *arp_mac,
         })?;
         if (report.stage, report.phase) == (Stage::Ready, Phase::Done)
-            && let Some(mut seed) = self
-                .get::<SeedFetches>(SEED)
-                .filter(|seed| seed.reinstalling)
+            && let Some(mut seed) = self.seed().filter(SeedFetches::is_reinstalling)
         {
-            seed.reinstalling = false;
-            self.set(SEED, &seed)?;
+            seed.ready();
+            self.fields.set(SEED, &seed)?;
         }
-        let excess = self.history.keep_last(history_limit);
-        if excess > 0 {
-            let before: u64 = self.get(EVENTS_DROPPED).unwrap_or(0);
-            self.set(EVENTS_DROPPED, &before.saturating_add(excess as u64))?;
+        self.keep_within(limits)
+    }
+
+    fn keep_within(&mut self, limits: Limits) -> Result<(), serde_json::Error> {
+        let mut dropped = self.history.keep_last(limits.events);
+        let fields = self
+            .fields
+            .iter()
+            .map(|(field, value)| field.len() + value.len() + 4);
+        let fields = fields.sum::<usize>() + STAGES.len() + 8;
+        if fields + self.history.bytes() > limits.bytes {
+            let cut = self
+                .history
+                .keep_within(limits.bytes.saturating_sub(fields))?;
+            dropped += cut.events;
+            if cut.details > 0 {
+                self.fields.count(DETAILS_SHORTENED, cut.details as u64)?;
+            }
+        }
+        if dropped > 0 {
+            self.fields.count(EVENTS_DROPPED, dropped as u64)?;
         }
         Ok(())
     }
@@ -110,42 +139,60 @@ impl ClientRecord {
     /// identity changes by that; but a device that installed, and then starts from PXE again, is
     /// being installed again: how often so far is returned where it shows by these fetches.
     pub fn enter_fetches(&mut self, fetches: &Fetches) -> Result<Option<u64>, serde_json::Error> {
-        let Fetches {
-            mac,
-            hostname,
-            first,
-            last,
-            count,
-        } = fetches;
+        let last = &fetches.last;
         if self.fields.is_empty() {
-            self.set("mac", mac)?;
-            self.set("ip", &last.ip())?;
-            let default = || default_hostname(&mac.slug());
-            self.set("hostname", &hostname.clone().unwrap_or_else(default))?;
+            self.identify(fetches.mac, Some(last.ip()), fetches.hostname.as_deref())?;
         }
-        let before: Option<SeedFetches> = self.get(SEED);
-        let since = before.as_ref().map(SeedFetches::latest);
-        let is_install = |stage: &str, _: &str| stage == Stage::Install.name();
-        let installed_since = (self.history).tells_of(is_install, since, Some(last.at()))?;
-        let mut seed = match before {
-            Some(seed) => seed.and(last, *count),
-            None => SeedFetches::new(first, last, *count),
+        let mut seed = match self.seed() {
+            // Whatever somebody else means by it.
+            None if self.fields.has(SEED) => return Ok(None),
+            seed => seed.unwrap_or_default(),
         };
-        if installed_since {
-            // It may have become ready before its fetches are entered, which takes a moment.
-            let is_ready = |stage: &str, phase: &str| {
-                (stage, phase) == (Stage::Ready.name(), Phase::Done.name())
-            };
-            seed.reinstalling = !self.history.tells_of(is_ready, Some(last.at()), None)?;
-            seed.reinstalls += 1;
+        let is_install = |stage: &str, _: &str| stage == Stage::Install.name();
+        let installed_since =
+            (self.history).tells_of(is_install, seed.latest(), Some(last.at()))?;
+        seed.add(fetches)?;
+        let reinstalls = match installed_since {
+            false => None,
+            true => {
+                // It may have become ready before its fetches are entered, which takes a moment.
+                let is_ready = |stage: &str, phase: &str| {
+                    (stage, phase) == (Stage::Ready.name(), Phase::Done.name())
+                };
+                let is_ready = self.history.tells_of(is_ready, Some(last.at()), None)?;
+                Some(seed.reinstalled(!is_ready)?)
+            }
+        };
+        self.fields.set(SEED, &seed)?;
+        Ok(reinstalls)
+    }
+
+    fn seed(&self) -> Option<SeedFetches> {
+        self.fields.get(SEED)
+    }
+
+    /// Enters whose record this is. A name that is on record stays, unless another is given.
+    fn identify(
+        &mut self,
+        mac: MacAddr,
+        ip: Option<IpAddr>,
+        hostname: Option<&str>,
+    ) -> Result<(), serde_json::Error> {
+        self.fields.set("mac", &mac)?;
+        if let Some(ip) = ip {
+            self.fields.set("ip", &ip)?;
         }
-        self.set(SEED, &seed)?;
-        Ok(installed_since.then_some(seed.reinstalls))
+        let kept: Option<String> = self.fields.get("hostname");
+        match (hostname, kept) {
+            (Some(name), _) => self.fields.set("hostname", &name),
+            (None, Some(kept)) if !kept.is_empty() => Ok(()),
+            (None, _) => self.fields.set("hostname", &default_hostname(&mac.slug())),
+        }
     }
 
     /// The stage of the last report, also where this version does not know it.
     pub fn current_stage(&self) -> Option<String> {
-        self.get("current_stage")
+        self.fields.get("current_stage")
     }
 
     /// The phase of the last report.
@@ -153,19 +200,16 @@ impl ClientRecord {
         self.history.last_phase()
     }
 
-    /// When the device was last heard of, as the record spells it.
-    pub fn last_heartbeat(&self) -> Option<String> {
-        self.get("last_heartbeat")
+    /// When the device last reported, where the record has a time there.
+    pub fn last_heartbeat(&self) -> Option<Timestamp> {
+        let Rfc3339(at) = self.fields.get("last_heartbeat")?;
+        Some(at)
     }
 
-    fn get<'a, T: Deserialize<'a>>(&'a self, field: &str) -> Option<T> {
-        serde_json::from_str(self.fields.get(field)?.get()).ok()
-    }
-
-    fn set(&mut self, field: &str, value: &impl Serialize) -> Result<(), serde_json::Error> {
-        // An entry that is there keeps its place, so that a diff shows what changed.
-        self.fields.insert(field.to_owned(), to_raw_value(value)?);
-        Ok(())
+    /// When the device was last heard of in any way.
+    pub fn last_heard_of(&self) -> Option<Timestamp> {
+        let fetched = self.seed().and_then(|seed| seed.latest());
+        self.last_heartbeat().max(fetched)
     }
 }
 
@@ -184,7 +228,7 @@ impl<'de> Deserialize<'de> for ClientRecord {
                         let events = map.next_value::<Option<Vec<&RawValue>>>()?;
                         record.history = History::of(&events.unwrap_or_default());
                     } else {
-                        record.fields.insert(field, compact(map.next_value()?));
+                        record.fields.read(field, map.next_value()?);
                     }
                 }
                 Ok(record)

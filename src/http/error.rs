@@ -72,8 +72,9 @@ pub enum ApiError {
     BodyTooSlow(Duration),
     /// The state could not be read or written.
     #[error("{}", match .0 {
+        StoreError::TooManyUnconfirmed(_) => "too many devices that neither ARP nor devices.json knows were reported from this address",
         StoreError::TooManyClients(_) => "too many devices are on record: no new one is added",
-        StoreError::Busy => "the state is locked or busy: try again",
+        StoreError::Busy(_) | StoreError::TooManyWaiting(_) => "the state is locked or busy: try again",
         _ => "the state cannot be read or written now: try again",
     })]
     Store(#[from] StoreError),
@@ -107,7 +108,9 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Store(StoreError::TooManyClients(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_)) => {
+                StatusCode::INSUFFICIENT_STORAGE
+            }
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

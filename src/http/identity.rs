@@ -37,31 +37,39 @@ pub async fn identify(app: &App, connection: Connection, claim: Claim) -> Identi
     Identity { mac, source }
 }
 
-/// The device that reports. Where its ARP entry is of another device than it claims to be, that is
-/// warned of and goes on record.
+/// The device that reports.
 pub async fn sender(app: &App, connection: Connection, claim: Claim) -> Result<Sender, ApiError> {
-    let ip = connection.ip();
     let Identity { mac, source } = identify(app, connection, claim).await;
-    let mac = mac.ok_or(ApiError::NoMac(ip))?;
+    let mac = mac.ok_or(ApiError::NoMac(connection.ip()))?;
+    Ok(vouch(app, connection, mac, source))
+}
+
+/// What this host's own tables say of a device that asks or reports as `mac`. Where its ARP entry
+/// is of another device than it claims to be, that is warned of.
+pub fn vouch(app: &App, connection: Connection, mac: MacAddr, source: MacSource) -> Sender {
+    let ip = connection.ip();
     let devices = app.site_files.devices();
-    let Claim(claimed, _) = claim;
-    let arp_mac = claimed
-        .and_then(|_| app.neighbours.in_arp_table(ip))
-        .filter(|arp_mac| devices.primary(*arp_mac) != mac);
+    let entry = match source {
+        MacSource::Arp | MacSource::IpNeigh => Some(mac),
+        _ => app.neighbours.in_arp_table(ip),
+    };
+    let is_other = |entry: &MacAddr| devices.primary(*entry) != mac;
+    let arp_mac = entry.filter(is_other);
     if let Some(arp_mac) = arp_mac {
         warn!(
             message_id = message_id::MAC_DIFFERS,
             gb10.mac = %mac,
             gb10.ip = %ip,
             %arp_mac,
-            "a device claims another MAC than its ARP entry has: {ip} reports as {mac}, but ARP has {arp_mac}"
+            "a device claims another MAC than its ARP entry has: {ip} comes as {mac}, but ARP has {arp_mac}"
         );
     }
-    Ok(Sender {
+    Sender {
         mac,
         mac_source: source,
         arp_mac,
+        is_confirmed: arp_mac.is_none() && entry.is_some() || devices.get(mac).is_some(),
         ip,
         hostname: devices.hostname(mac),
-    })
+    }
 }

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::identity::{Claim, Identity, identify};
+use super::identity::{Claim, Identity, identify, vouch};
 use super::{ApiError, App};
 use crate::device::fetches::Fetch;
 use crate::device::mac::{MacSource, UNKNOWN, claimed};
@@ -127,8 +127,13 @@ async fn serve(
 
     // Whoever asks for the headers alone looks, and does not boot.
     if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
-        let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
-        app.recorder.fetched(mac, devices.hostname(mac), fetch);
+        let sender = vouch(app, connection, mac, source);
+        // Nor does an operator on this host, or a device that asks for another one's.
+        let is_boot = sender.arp_mac.is_none() && !app.neighbours.is_own(ip, connection.local.ip());
+        if is_boot {
+            let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
+            app.recorder.fetched(&sender, fetch);
+        }
     }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {

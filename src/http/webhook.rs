@@ -1,7 +1,8 @@
 //! `POST /report/{mac}`: the installer's webhook events.
 //!
 //! subiquity posts synchronously, hundreds of events an installation, and never again what failed.
-//! So each is answered at once with 204, and what is a milestone is put on record behind it.
+//! So each is answered at once with 204, a milestone once it is on record. One that is not within
+//! two seconds is answered with 503, and put on record all the same as soon as that is possible.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::identity::{Claim, sender};
 use super::{ApiError, App, body};
@@ -32,7 +33,21 @@ pub async fn receive(
     let body = body::read(body, EVENT_BYTES).await?;
     let sender = sender(&app, connection, claim).await?;
     debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %String::from_utf8_lossy(&body), "installer");
-    app.recorder
-        .installer_event(sender, &Event::from_json(&body));
+    let (mac, ip) = (sender.mac, sender.ip);
+    let event = Event::from_json(&body);
+    let taken = app.recorder.installer_event(sender, &event).await;
+    taken.map_err(|reason| {
+        let text = reason.to_string();
+        let error = ApiError::Store(reason);
+        let status = error.status().as_u16();
+        warn!(
+            gb10.mac = %mac,
+            gb10.ip = %ip,
+            gb10.status = status,
+            reason = text,
+            "an installer's event of {mac} at {ip} is not on record, {status}: {text}"
+        );
+        error
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

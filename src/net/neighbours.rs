@@ -23,6 +23,12 @@ use crate::device::mac::{MacAddr, MacSource};
 /// file, but hidden by systemd's `ProcSubset=pid`.
 pub const ARP_TABLE: &str = "/proc/self/net/arp";
 
+/// The IPv4 routing table of the process's own network namespace.
+const FIB_TRIE: &str = "/proc/self/net/fib_trie";
+
+/// The IPv6 addresses of the process's own network namespace, a line each, proc(5).
+const IF_INET6: &str = "/proc/self/net/if_inet6";
+
 /// Longest that `ip neigh` may take, the wait for a free slot included.
 const IP_NEIGH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -87,6 +93,14 @@ impl Neighbours {
         }
     }
 
+    /// Whether `ip` is an address of this host, and not of a device.
+    ///
+    /// `local` is our end of the connection, which is where a request of the host to itself comes
+    /// from unless somebody chose another address.
+    pub fn is_own(&self, ip: IpAddr, local: IpAddr) -> bool {
+        ip == local || !ip.is_loopback() && own_addresses().contains(&ip)
+    }
+
     fn read_arp_table(&self) -> rustix::io::Result<String> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::open(&self.arp_table, flags, Mode::empty())?;
@@ -148,6 +162,33 @@ async fn answer_of(child: &mut Child) -> Result<Vec<u8>, String> {
         true => Ok(answer),
         false => Err(format!("ip ended with {status}")),
     }
+}
+
+/// The addresses of this host, where the kernel tells them.
+fn own_addresses() -> Vec<IpAddr> {
+    let ipv4 = std::fs::read_to_string(FIB_TRIE).unwrap_or_default();
+    let ipv6 = std::fs::read_to_string(IF_INET6).unwrap_or_default();
+    let ipv6 = ipv6.lines().filter_map(|line| {
+        let digits = line.split_ascii_whitespace().next()?;
+        let address = u128::from_str_radix(digits, 16).ok()?;
+        Some(IpAddr::V6(address.into()))
+    });
+    local_addresses(&ipv4).map(IpAddr::V4).chain(ipv6).collect()
+}
+
+/// The addresses of this host in a routing table as `/proc/net/fib_trie` has it: a line with the
+/// address, `|-- 10.88.0.1`, and then what it is, `/32 host LOCAL`.
+pub fn local_addresses(fib_trie: &str) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    let mut address = None;
+    fib_trie.lines().filter_map(move |line| {
+        let line = line.trim();
+        if let Some(text) = line.strip_prefix("|-- ") {
+            address = text.parse().ok();
+            None
+        } else {
+            address.filter(|_| line == "/32 host LOCAL")
+        }
+    })
 }
 
 /// The complete entries of an ARP table as proc(5) has it: a heading, then a line each with

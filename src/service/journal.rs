@@ -48,6 +48,14 @@ pub fn init(filter: &Targets) {
         .init();
 }
 
+/// Starts logging what a command does for an operator: to the journal alone, wherever stderr goes.
+/// Without a journal nobody is told.
+pub fn init_for_operator() {
+    let journald = tracing_journald::layer().ok();
+    let journald = journald.map(|layer| layer.with_field_prefix(None));
+    tracing_subscriber::registry().with(journald).init();
+}
+
 /// Whether stderr is the stream that systemd connected to the journal: `JOURNAL_STREAM` has its
 /// device and inode, systemd.exec(5).
 fn stderr_is_the_journal() -> bool {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use self::settings::Settings;
+use crate::device::record::Limits;
 use crate::files::layout;
 use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
@@ -81,7 +82,10 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
     let store = Arc::new(Store::open(layout::state(data_path), max_clients)?);
     let recorder = Recorder::new(
         Arc::clone(&store),
-        settings.history_limit.get(),
+        Limits {
+            events: settings.history_limit.get(),
+            bytes: settings.record_bytes.get(),
+        },
         max_clients,
     );
     let gate = Gate::new(
@@ -176,7 +180,7 @@ async fn serve(
 ///   begun, and an answer without an end of its own (a live stream) ends now. Whoever connected a
 ///   moment ago may still send a first request.
 /// - `listeners`: each ends when its connections have, at the latest after [`DRAIN_TIMEOUT`].
-/// - `app.recorder`: what is in memory alone, fetches of seeds, goes on record in the time that is
+/// - `app.recorder`: what is in memory alone, fetches of seeds and milestones, goes on record in the time that is
 ///   left, and at least within [`LAST_ROUND_TIMEOUT`]. Heartbeats need none of this: their
 ///   connections waited for the disk.
 /// - systemd: is told at once that this takes [`DRAIN_TIMEOUT`] and a little more, so that it does
@@ -189,10 +193,7 @@ async fn drain(app: &App, stop: Stop, mut listeners: JoinSet<()>) {
     stop.give();
     while listeners.join_next().await.is_some() {}
     let left = deadline.saturating_duration_since(Instant::now());
-    let flushed = timeout(left.max(LAST_ROUND_TIMEOUT), app.recorder.flush()).await;
-    if !matches!(flushed, Ok(Ok(()))) {
-        warn!("the last seed fetches are not on record: the state is busy or cannot be written");
-    }
+    app.recorder.finish(left.max(LAST_ROUND_TIMEOUT)).await;
     info!("stopped");
 }
 

@@ -62,6 +62,16 @@ pub struct Settings {
     #[arg(long, env, global = true, value_name = "N", default_value = "1000")]
     pub history_limit: NonZeroUsize,
 
+    /// Bytes kept of one device; the oldest details are cut short, then the oldest events dropped
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "BYTES",
+        default_value = "262144"
+    )]
+    pub record_bytes: NonZeroUsize,
+
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
     /// and the embedded default set; without it the password is gb10-change-me. The first login
     /// must choose another

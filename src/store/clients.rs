@@ -2,16 +2,19 @@
 //!
 //! The file is one JSON object keyed by MAC, a record a line, sorted by key.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_with::{Map, serde_as};
 
+use super::Subject;
+use super::error::{During, StoreError};
 use super::file::Source;
-use super::{During, StoreError};
 use crate::device::history::compact;
 use crate::device::mac::MacAddr;
 use crate::device::record::ClientRecord;
@@ -47,12 +50,23 @@ impl Line {
 
     /// The line of something that is no record, and is kept as it is.
     fn foreign(key: &str, value: &RawValue) -> Result<Self, serde_json::Error> {
-        let text = format!("{}: {}", serde_json::to_string(key)?, compact(value));
+        let head = format!("{}: ", serde_json::to_string(key)?);
         Ok(Self {
             record: ClientRecord::default(),
-            record_at: 0,
-            text: text.into(),
+            record_at: head.len(),
+            text: format!("{head}{}", compact(value)).into(),
         })
+    }
+
+    /// The record, to be changed. What is none is kept in the one that takes its place.
+    fn to_change(&self) -> Result<ClientRecord, StoreError> {
+        let text = &self.text[self.record_at..];
+        match text.first() {
+            Some(b'{') => Ok(self.record.clone()),
+            _ => serde_json::from_slice(text)
+                .map(ClientRecord::in_place_of)
+                .during("reading what stands in the place of a record"),
+        }
     }
 }
 
@@ -61,6 +75,11 @@ impl Clients {
     pub fn record(&self, mac: MacAddr) -> Option<Bytes> {
         let line = self.line(mac)?;
         Some(line.text.slice(line.record_at..))
+    }
+
+    /// Whether the device is on record.
+    pub fn has(&self, mac: MacAddr) -> bool {
+        self.line(mac).is_some()
     }
 
     fn line(&self, mac: MacAddr) -> Option<&Line> {
@@ -102,21 +121,33 @@ impl Clients {
         (count(Standing::Ready), count(Standing::Failed))
     }
 
-    /// When any device was last heard of, RFC 3339.
-    pub fn last_heartbeat(&self) -> Option<String> {
+    /// When any device last reported.
+    pub fn last_heartbeat(&self) -> Option<Timestamp> {
         self.lines
             .values()
             .filter_map(|line| line.record.last_heartbeat())
             .max()
     }
 
-    /// Reads the file's text. Keys that are MACs in another spelling become canonical, except
-    /// where that would make two records one.
-    pub(super) fn parse(text: &str, source: Source) -> Result<Self, serde_json::Error> {
-        let mut lines = BTreeMap::new();
-        let records: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
+    /// Reads the file's text, and says what in it is not as it should be. Keys that are MACs in
+    /// another spelling become canonical, except where that would make two records one. What is
+    /// not a record stays as it is; of a key that stands twice the last one counts.
+    pub(super) fn parse(
+        text: &str,
+        source: Source,
+    ) -> Result<(Self, Vec<Oddity>), serde_json::Error> {
+        let Entries(entries) = serde_json::from_str(text)?;
+        let mut oddities = Vec::new();
+        let mut records = BTreeMap::new();
+        for (key, raw) in entries {
+            if records.insert(key.clone(), raw).is_some() {
+                oddities.push(Oddity::Twice(key));
+            }
+        }
+        let mut lines = Lines::new();
         for (key, raw) in &records {
-            let canonical = key.parse::<MacAddr>().map(|mac| mac.to_string());
+            let mac = key.parse::<MacAddr>();
+            let canonical = mac.as_ref().map(MacAddr::to_string);
             let key = match canonical {
                 Ok(canonical)
                     if !records.contains_key(&canonical)
@@ -128,33 +159,86 @@ impl Clients {
             };
             let line = match ClientRecord::deserialize(*raw) {
                 Ok(record) => Line::new(&key, record)?,
-                Err(_) if key.parse::<MacAddr>().is_err() => Line::foreign(&key, raw)?,
-                Err(error) => return Err(error),
+                Err(_) => {
+                    if mac.is_ok() {
+                        oddities.push(Oddity::NoRecord(key.clone()));
+                    }
+                    Line::foreign(&key, raw)?
+                }
             };
             lines.insert(Arc::from(key), Arc::new(line));
         }
-        Ok(Self {
+        let clients = Self {
             lines,
             source: Some(source),
-        })
+        };
+        Ok((clients, oddities))
     }
+
+    /// The record that gives way to a new one in a full table: of those that nothing confirms the
+    /// one that was not heard of for the longest time.
+    fn first_to_give_way(
+        &self,
+        unconfirmed: &HashSet<MacAddr>,
+        is_kept: impl Fn(MacAddr) -> bool,
+    ) -> Option<MacAddr> {
+        let candidates = unconfirmed.iter().copied().filter(|mac| !is_kept(*mac));
+        let records = candidates.filter_map(|mac| Some((mac, self.line(mac)?)));
+        records
+            .min_by_key(|(_, line)| line.record.last_heard_of())
+            .map(|(mac, _)| mac)
+    }
+
+    /// Without the records of these devices. Also says which of them were there.
+    pub(super) fn without(&self, macs: &[MacAddr]) -> (Self, Vec<MacAddr>) {
+        let mut rest = self.clone();
+        let was_there = |mac: &&MacAddr| rest.lines.remove(mac.to_string().as_str()).is_some();
+        let forgotten = macs.iter().filter(was_there).copied().collect();
+        (rest, forgotten)
+    }
+}
+
+/// The content of the file, keys that stand twice included.
+#[serde_as]
+#[derive(Deserialize)]
+struct Entries<'a>(
+    #[serde(borrow)]
+    #[serde_as(as = "Map<_, _>")]
+    Vec<(String, &'a RawValue)>,
+);
+
+/// What in the file is not as it should be, and does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Oddity {
+    /// A key stands twice: the first of them is lost.
+    Twice(String),
+    /// What stands under a MAC is not a record.
+    NoRecord(String),
 }
 
 /// The records that a round changes.
 pub(super) struct Changes<'a> {
     clients: &'a Clients,
     max_clients: usize,
+    unconfirmed: &'a HashSet<MacAddr>,
     records: BTreeMap<MacAddr, ClientRecord>,
     new: usize,
+    gave_way: BTreeSet<MacAddr>,
 }
 
 impl<'a> Changes<'a> {
-    pub(super) fn to(clients: &'a Clients, max_clients: usize) -> Self {
+    pub(super) fn to(
+        clients: &'a Clients,
+        max_clients: usize,
+        unconfirmed: &'a HashSet<MacAddr>,
+    ) -> Self {
         Self {
             clients,
             max_clients,
+            unconfirmed,
             records: BTreeMap::new(),
             new: 0,
+            gave_way: BTreeSet::new(),
         }
     }
 
@@ -163,18 +247,23 @@ impl<'a> Changes<'a> {
         self.records.is_empty()
     }
 
+    /// The devices whose records gave way to new ones.
+    pub(super) fn gave_way(&self) -> Vec<MacAddr> {
+        self.gave_way.iter().copied().collect()
+    }
+
     /// Changes one record. Tells whether it is the first of that device.
     pub(super) fn change(
         &mut self,
-        mac: MacAddr,
+        Subject { mac, is_confirmed }: Subject,
         change: impl FnOnce(&mut ClientRecord) -> Result<(), serde_json::Error>,
     ) -> Result<bool, StoreError> {
+        if !self.records.contains_key(&mac) && !self.clients.has(mac) {
+            self.make_room(is_confirmed)?;
+        }
         let (record, is_new) = match (self.records.entry(mac), self.clients.line(mac)) {
             (Entry::Occupied(entry), _) => (entry.into_mut(), false),
-            (Entry::Vacant(entry), Some(line)) => (entry.insert(line.record.clone()), false),
-            (Entry::Vacant(_), None) if self.clients.len() + self.new >= self.max_clients => {
-                return Err(StoreError::TooManyClients(self.max_clients));
-            }
+            (Entry::Vacant(entry), Some(line)) => (entry.insert(line.to_change()?), false),
             (Entry::Vacant(entry), None) => {
                 self.new += 1;
                 (entry.insert(ClientRecord::default()), true)
@@ -184,9 +273,28 @@ impl<'a> Changes<'a> {
         Ok(is_new)
     }
 
+    /// Makes room for one more record, where there is none: for that of a device which something
+    /// confirms others give way.
+    fn make_room(&mut self, is_confirmed: bool) -> Result<(), StoreError> {
+        if self.clients.len() + self.new - self.gave_way.len() < self.max_clients {
+            return Ok(());
+        }
+        if !is_confirmed {
+            return Err(StoreError::TooManyClients(self.max_clients));
+        }
+        let is_kept = |mac| self.gave_way.contains(&mac) || self.records.contains_key(&mac);
+        let mac = self.clients.first_to_give_way(self.unconfirmed, is_kept);
+        self.gave_way
+            .insert(mac.ok_or(StoreError::TooManyClients(self.max_clients))?);
+        Ok(())
+    }
+
     /// All records with the changes.
     pub(super) fn apply(self) -> Result<Clients, StoreError> {
         let mut next = self.clients.clone();
+        for mac in self.gave_way {
+            next.lines.remove(mac.to_string().as_str());
+        }
         for (mac, record) in self.records {
             let key = mac.to_string();
             let line = Line::new(&key, record).during("writing a record")?;

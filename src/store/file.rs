@@ -2,24 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::clients::Clients;
-use super::{During, StoreError};
+use super::clients::{Clients, Oddity};
+use super::error::{During, StoreError};
+use crate::excerpt::excerpt;
 use crate::files::stamp::FileStamp;
 
 const STATE_FILE: &str = "clients.json";
 const LOCK_FILE: &str = "clients.json.lock";
 const TEMPORARY_FILE: &str = "clients.json.tmp";
-const PROBE_FILE: &str = "clients.json.probe";
 
 /// `clients.json` and its lock: the service's user writes, its group reads.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -54,9 +54,27 @@ impl StateFile {
         self.folder.join(name)
     }
 
+    /// The file that is locked by whoever changes the records.
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.path(LOCK_FILE)
+    }
+
     /// The stamp of the file as it is now; none where there is no file.
+    ///
+    /// # Errors
+    /// What is not a regular file is refused: to replace a link or a folder by a file would take
+    /// away what somebody put there.
     pub(super) fn stamp(&self) -> Result<Option<FileStamp>, StoreError> {
-        FileStamp::at(&self.path(STATE_FILE)).during("looking at clients.json")
+        let stat = match rustix::fs::lstat(self.path(STATE_FILE)) {
+            Err(Errno::NOENT) => return Ok(None),
+            stat => stat.during("looking at clients.json")?,
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Some(FileStamp::of(&stat))),
+            FileType::Symlink => Err(StoreError::NotAFile("a symbolic link")),
+            FileType::Directory => Err(StoreError::NotAFile("a folder")),
+            _ => Err(StoreError::NotAFile("not a regular file")),
+        }
     }
 
     /// Makes the folder, and makes it last.
@@ -78,10 +96,11 @@ impl StateFile {
 
     /// Reads the file; where there is none, there are no records.
     pub(super) fn read(&self) -> Result<Clients, StoreError> {
-        let mut file = match File::open(self.path(STATE_FILE)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Clients::default()),
-            error => error.during("opening clients.json")?,
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = match rustix::fs::open(self.path(STATE_FILE), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(Clients::default()),
+            error => error.map(File::from).during("opening clients.json")?,
         };
         // The stamp comes first: a change during the reading then shows at the next look.
         let stat = rustix::fs::fstat(&file).during("looking at clients.json")?;
@@ -95,7 +114,25 @@ impl StateFile {
             stamp: FileStamp::of(&stat),
             file: Arc::new(file),
         };
-        Clients::parse(text, source).map_err(corrupt)
+        let (clients, oddities) = Clients::parse(text, source).map_err(corrupt)?;
+        for oddity in oddities {
+            match oddity {
+                Oddity::Twice(key) => {
+                    let key = excerpt(&key);
+                    warn!(
+                        key,
+                        "clients.json has {key} twice: the last one counts, the other is lost with the next report"
+                    );
+                }
+                Oddity::NoRecord(key) => {
+                    warn!(
+                        gb10.mac = key,
+                        "clients.json has no record under {key}, but something else: it stays there"
+                    );
+                }
+            }
+        }
+        Ok(clients)
     }
 
     /// Gives the file another name, and returns that.
@@ -141,6 +178,16 @@ impl StateFile {
                 error => error.map(drop).during("looking at clients.json.lock")?,
             }
         }
+    }
+
+    /// Gives a file that root made to whoever owns the folder, who has to change it later.
+    pub(super) fn give_to_owner_of_folder(&self, file: impl AsFd) -> Result<(), StoreError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let folder = rustix::fs::stat(&self.folder).during("looking at the state folder")?;
+        let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
+        rustix::fs::fchown(file, Some(uid), Some(gid)).during("setting the owner of a file")
     }
 
     /// Puts `next` in the place of `current`, and returns once that is on the disk. After an error
@@ -205,22 +252,28 @@ impl StateFile {
             rustix::fs::open(path, flags, FILE_MODE).during("creating the new clients.json")?;
         // The mode of `open` is cut by the umask, and does not apply to a file left by a crash.
         rustix::fs::fchmod(&file, FILE_MODE).during("setting the mode of the new clients.json")?;
+        self.give_to_owner_of_folder(&file)?;
         let mut file = File::from(file);
         write_pieces(&mut file, pieces.into_iter()).during("writing the new clients.json")?;
         Ok(file)
     }
 
-    /// Whether the folder takes a new file with a block of data in it.
-    pub(super) fn probe(&self) -> Result<(), StoreError> {
-        self.make_folder()?;
-        let path = self.path(PROBE_FILE);
-        let outcome = std::fs::write(&path, PROBE_BLOCK).during("writing to the state folder");
-        let removed = match std::fs::remove_file(&path) {
-            // Another probe was quicker.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+    /// Whether a new version of `bytes` bytes could be written now: takes the space for it, and
+    /// gives it back. To be called under the lock.
+    pub(super) fn probe(&self, bytes: u64) -> Result<(), StoreError> {
+        let temporary = self.path(TEMPORARY_FILE);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&temporary, flags, FILE_MODE)
+            .during("creating the new clients.json")?;
+        let space = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes.max(1)) {
+            // A file system that cannot reserve space takes or refuses a block of data.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => File::from(file)
+                .write_all(&PROBE_BLOCK)
+                .map_err(StoreError::writing),
+            outcome => outcome.map_err(StoreError::writing),
         };
-        outcome.and(removed.during("removing a file from the state folder"))
+        let removed = rustix::fs::unlink(&temporary);
+        space.and(removed.during("removing the new clients.json again"))
     }
 }
 

@@ -6,14 +6,22 @@
 //! | [`rounds`] | group commit: many changes share the price of one fsync |
 //! | [`clients`] | the records, and the text that each is in the file |
 //! | `file` | the file: lock, read, replace, restore |
+//! | `probing` | whether the next report would go on record |
+//! | `unconfirmed` | which records give way in a full table |
+//! | `forget` | an operator takes a record out, whether a service runs or not |
+//! | `error` | why the state could not be read or changed |
 //!
 //! Two threads belong to a store. One commits. The other reads the file when somebody asks and it
 //! may have changed, once for all who wait: so no thread that serves requests ever waits for the
 //! disk. Both publish what they know as an [`Arc<Clients>`] in a watch channel.
 
 pub mod clients;
+mod error;
 mod file;
+mod forget;
+mod probing;
 pub mod rounds;
+mod unconfirmed;
 
 use std::io;
 use std::path::PathBuf;
@@ -24,11 +32,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 pub use clients::Clients;
+pub use error::StoreError;
 use file::StateFile;
+pub use forget::forget;
+use probing::Probing;
 use rounds::{Change, Message, Pending};
+use unconfirmed::Unconfirmed;
 
 use crate::device::mac::MacAddr;
 use crate::device::record::ClientRecord;
@@ -41,47 +53,21 @@ pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// seconds.
 const STALLED_ROUND: Duration = Duration::from_secs(30);
 
+/// Between two lines of the journal that say that the table of devices is full.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
+
 /// Changes that may wait. They wait in memory while another process holds the lock, those that
 /// were refused as late included, so there must be an end to it.
 const QUEUE_LENGTH: usize = 4096;
 
-/// Why the state could not be read or changed. No text of a record is in it.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// Another process held the lock, or the disk was busy, for too long.
-    #[error("the state was locked or busy for over {} s", CHANGE_TIMEOUT.as_secs())]
-    Busy,
-    /// A system call failed; the state is as it was.
-    #[error("{action} failed: {cause}")]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The system's answer.
-        cause: Arc<io::Error>,
-    },
-    /// A new device would be one more than the configured limit.
-    #[error("{0} devices are on record already, which is the limit (MAX_CLIENTS)")]
-    TooManyClients(usize),
-    /// `clients.json` is not an object of records. Only a reader sees this; a round moves it aside.
-    #[error("clients.json is not a JSON object of records: {0}")]
-    Corrupt(Arc<serde_json::Error>),
-    /// A thread of the store has ended, which only a defect can cause.
-    #[error("the state is no longer being written")]
-    Stopped,
-}
-
-/// Names the step that failed.
-trait During<T> {
-    fn during(self, action: &'static str) -> Result<T, StoreError>;
-}
-
-impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
-    fn during(self, action: &'static str) -> Result<T, StoreError> {
-        self.map_err(|cause| StoreError::Io {
-            action,
-            cause: Arc::new(cause.into()),
-        })
-    }
+/// Whose record is changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// The device.
+    pub mac: MacAddr,
+    /// Whether the neighbour table or `devices.json` says that there is such a device. A record of
+    /// one that nothing ever confirmed gives way to others in a full table.
+    pub is_confirmed: bool,
 }
 
 /// A change that is on the disk.
@@ -100,6 +86,7 @@ pub struct Store {
     shared: Arc<Shared>,
     queue: mpsc::SyncSender<Message>,
     looks: mpsc::Sender<Look>,
+    probing: tokio::sync::Mutex<Probing>,
     committer: JoinHandle<()>,
 }
 
@@ -128,6 +115,10 @@ struct Shared {
     trouble: Mutex<Option<StoreError>>,
     /// When the round that is under way got the lock.
     round_began: Mutex<Option<Instant>>,
+    /// The devices that nothing confirms.
+    unconfirmed: Mutex<Unconfirmed>,
+    /// When the journal was last told that the table of devices is full.
+    full_told: Mutex<Option<Instant>>,
 }
 
 impl Store {
@@ -136,13 +127,16 @@ impl Store {
     /// A state that cannot be read is no error here: seeds are served regardless, changes are
     /// refused until it can be, and the journal has the reason.
     pub fn open(folder: PathBuf, max_clients: usize) -> io::Result<Self> {
+        let file = StateFile::new(folder);
         let shared = Arc::new(Shared {
-            file: StateFile::new(folder),
+            unconfirmed: Mutex::new(Unconfirmed::load(&file.lock_file())),
+            file,
             max_clients,
             latest: watch::Sender::default(),
             looking: Mutex::default(),
             trouble: Mutex::default(),
             round_began: Mutex::default(),
+            full_told: Mutex::default(),
         });
         let (queue, messages) = mpsc::sync_channel(QUEUE_LENGTH);
         let (prepared, is_prepared) = mpsc::channel();
@@ -155,7 +149,8 @@ impl Store {
         let (looks, waiting) = mpsc::channel();
         let reads = Arc::clone(&shared);
         spawn("read", move || reads.read_until_closed(&waiting))?;
-        if let Ok(Err(reason)) = is_prepared.recv() {
+        let prepared = is_prepared.recv().unwrap_or(Err(StoreError::Stopped));
+        if let Err(reason) = &prepared {
             error!(
                 message_id = message_id::STATE_NOT_WRITABLE,
                 %reason,
@@ -166,6 +161,7 @@ impl Store {
             shared,
             queue,
             looks,
+            probing: tokio::sync::Mutex::new(Probing::after(prepared)),
             committer,
         })
     }
@@ -179,7 +175,7 @@ impl Store {
     /// The change is not on record then, and the file is as it was.
     pub fn change<T, F>(
         &self,
-        mac: MacAddr,
+        subject: Subject,
         limit: Duration,
         change: F,
     ) -> impl Future<Output = Result<Changed<T>, StoreError>> + Send + use<T, F>
@@ -188,14 +184,14 @@ impl Store {
         F: FnOnce(&mut ClientRecord) -> Result<T, serde_json::Error> + Send + 'static,
     {
         let (pending, mut committed) = Pending::new(change);
-        let job = Change::new(mac, Box::new(pending));
+        let job = Change::new(subject, Box::new(pending));
         let claim = job.claim();
         let queued = self.enqueue(Message::Change(job));
         async move {
             queued?;
             let outcome = match timeout(limit, &mut committed).await {
                 Ok(outcome) => outcome,
-                Err(_) if claim.take() => return Err(StoreError::Busy),
+                Err(_) if claim.take() => return Err(StoreError::Busy(limit)),
                 Err(_) => committed.await,
             };
             outcome.map_err(|_| StoreError::Stopped)?
@@ -208,13 +204,13 @@ impl Store {
         self.enqueue(Message::Flush(answer))?;
         let flushed = timeout(CHANGE_TIMEOUT, flushed).await;
         flushed
-            .map_err(|_| StoreError::Busy)?
+            .map_err(|_| StoreError::Busy(CHANGE_TIMEOUT))?
             .map_err(|_| StoreError::Stopped)?
     }
 
     fn enqueue(&self, message: Message) -> Result<(), StoreError> {
         self.queue.try_send(message).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::TrySendError::Full(_) => StoreError::Busy(CHANGE_TIMEOUT),
             mpsc::TrySendError::Disconnected(_) => StoreError::Stopped,
         })
     }
@@ -258,11 +254,6 @@ impl Store {
         let began = *locked(&self.shared.round_began);
         !self.committer.is_finished() && began.is_none_or(|began| began.elapsed() < STALLED_ROUND)
     }
-
-    /// Whether the state folder takes a new file with a block of data in it.
-    pub fn probe(&self) -> Result<(), StoreError> {
-        self.shared.file.probe()
-    }
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -282,6 +273,28 @@ impl Shared {
         let clients = Arc::new(clients);
         self.latest.send_replace(Arc::clone(&clients));
         clients
+    }
+
+    /// Tells the journal that the table of devices is full, now and then.
+    fn tell_full(&self, gave_way: usize, refused: usize) {
+        let mut told = locked(&self.full_told);
+        if told.is_some_and(|told| told.elapsed() < FULL_PAUSE) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let limit = self.max_clients;
+        match refused {
+            0 => warn!(
+                message_id = message_id::TABLE_FULL,
+                limit,
+                gave_way,
+                "the table of devices is full ({limit}): the oldest records that nothing confirms give way to new ones"
+            ),
+            _ => error!(
+                message_id = message_id::TABLE_FULL,
+                limit, refused, "the table of devices is full ({limit}): new devices are refused"
+            ),
+        }
     }
 
     /// Looks at the file whenever somebody asks, once for all who asked before the look began.

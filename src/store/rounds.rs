@@ -5,7 +5,7 @@
 //! temporary file, fsyncs it, renames it into place, fsyncs the folder, and only then
 //! acknowledges each. While one round is under way the next one gathers.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,8 +16,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::clients::{Changes, Clients};
-use super::{Changed, Looking, Shared, StoreError, locked};
-use crate::device::mac::MacAddr;
+use super::{Changed, Looking, Shared, StoreError, Subject, locked};
 use crate::device::record::ClientRecord;
 use crate::message_id;
 
@@ -34,16 +33,21 @@ const EDIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two looks at a file that is being edited.
 const EDIT_LOOK: Duration = Duration::from_millis(20);
 
+/// What a report may add to the file, in bytes.
+const REPORT_BYTES: usize = 32 * 1024;
+
 /// What the committing thread is asked for.
 pub(super) enum Message {
     Change(Change),
     /// Have a round, which also moves a corrupt file aside, and tell when it is over.
     Flush(oneshot::Sender<Result<(), StoreError>>),
+    /// Find out whether a change would go on record now.
+    Probe(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// A change of one record on its way to the thread that commits.
 pub(super) struct Change {
-    mac: MacAddr,
+    subject: Subject,
     claim: Claim,
     body: Box<dyn Body>,
 }
@@ -61,9 +65,9 @@ impl Claim {
 }
 
 impl Change {
-    pub(super) fn new(mac: MacAddr, body: Box<dyn Body>) -> Self {
+    pub(super) fn new(subject: Subject, body: Box<dyn Body>) -> Self {
         Self {
-            mac,
+            subject,
             claim: Claim::default(),
             body,
         }
@@ -216,12 +220,13 @@ impl Shared {
         lock: Result<Option<OwnedFd>, StoreError>,
         messages: impl Iterator<Item = Message>,
     ) {
-        let (mut changes, mut flushes) = (Vec::new(), Vec::new());
+        let (mut changes, mut flushes, mut probes) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             match message {
                 Message::Change(change) if change.claim.take() => changes.push(change),
                 Message::Change(_) => {}
                 Message::Flush(answer) => flushes.push(answer),
+                Message::Probe(answer) => probes.push(answer),
             }
         }
         let mut looking = locked(&self.looking);
@@ -229,11 +234,15 @@ impl Shared {
             Ok(lock) => (lock, self.refresh_or_move_aside(&looking)),
             Err(reason) => (None, Err(reason)),
         };
-        looking.is_replacing = true;
+        looking.is_replacing = clients.is_ok();
         drop(looking);
         let outcome = match &clients {
-            Ok(clients) => self.commit(clients, &mut changes),
+            Ok(clients) => self.commit(clients, &mut changes, lock.as_ref()),
             Err(reason) => Err(reason.clone()),
+        };
+        let verdict = match (probes.is_empty(), &outcome) {
+            (false, Ok(_)) => self.would_record(),
+            _ => outcome.as_ref().map(drop).map_err(Clone::clone),
         };
         locked(&self.looking).is_replacing = false;
         drop(lock);
@@ -249,6 +258,9 @@ impl Shared {
                 );
             }
             *locked(&self.trouble) = trouble;
+        }
+        for answer in probes {
+            let _ = answer.send(verdict.clone());
         }
         for answer in flushes {
             let _ = answer.send(outcome.as_ref().map(drop).map_err(Clone::clone));
@@ -269,6 +281,17 @@ impl Shared {
         drop(clients);
     }
 
+    /// Whether a report of a new device would go on record after this round, under whose lock this
+    /// is called.
+    fn would_record(&self) -> Result<(), StoreError> {
+        let latest = self.latest();
+        if latest.len() >= self.max_clients {
+            return Err(StoreError::TooManyClients(self.max_clients));
+        }
+        let bytes: usize = latest.pieces().map(|piece| piece.len()).sum();
+        self.file.probe((bytes + REPORT_BYTES) as u64)
+    }
+
     /// Merges the changes into the records, and makes the outcome last.
     ///
     /// Answers with the outcome of each change, in order.
@@ -276,14 +299,21 @@ impl Shared {
         &self,
         clients: &Clients,
         changes: &mut [Change],
+        lock: Option<&OwnedFd>,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
-        let mut records = Changes::to(clients, self.max_clients);
+        let mut unconfirmed = locked(&self.unconfirmed);
+        let mut records = Changes::to(clients, self.max_clients, unconfirmed.macs());
         let mut made = Vec::with_capacity(changes.len());
-        for Change { mac, body, .. } in &mut *changes {
-            match records.change(*mac, |record| body.apply(record)) {
+        for Change { subject, body, .. } in &mut *changes {
+            match records.change(*subject, |record| body.apply(record)) {
                 Err(error @ StoreError::Io { .. }) => return Err(error),
                 outcome => made.push(outcome),
             }
+        }
+        let gave_way = records.gave_way();
+        let refused = made.iter().filter(|made| made.is_err()).count();
+        if !gave_way.is_empty() || refused > 0 {
+            self.tell_full(gave_way.len(), refused);
         }
         let next = match records.is_empty() {
             true => self.latest(),
@@ -293,9 +323,22 @@ impl Shared {
                 self.publish(next)
             }
         };
+        let is_new = |made: &Result<bool, _>| matches!(made, Ok(true));
+        let subjects = changes.iter().map(|change| change.subject).zip(&made);
+        let new = subjects.clone().filter(|(_, made)| is_new(made));
+        let new = new
+            .map(|(subject, _)| subject)
+            .filter(|subject| !subject.is_confirmed);
+        let confirmed = subjects.map(|(subject, _)| subject);
+        let confirmed = confirmed.filter(|subject| subject.is_confirmed);
+        let gone = confirmed.map(|subject| subject.mac).chain(gave_way);
+        if let Some(lock) = lock {
+            unconfirmed.update(new.map(|subject| subject.mac), gone, lock.as_fd());
+        }
         let outcomes = changes.iter().zip(made).map(|(change, made)| {
             let is_new = made?;
-            let record = next.record(change.mac).ok_or(StoreError::Stopped)?;
+            let record = next.record(change.subject.mac);
+            let record = record.ok_or(StoreError::Stopped)?;
             Ok(Committed { record, is_new })
         });
         Ok(outcomes.collect())

@@ -13,6 +13,7 @@ mod service {
 
 mod http {
     mod boot_storm;
+    mod health;
     mod heartbeat;
     mod manners;
     mod served;
@@ -44,6 +45,7 @@ mod onboard {
 }
 
 mod store {
+    mod bounds;
     mod crash;
     mod disk_faults;
     mod power_cut;

@@ -41,10 +41,14 @@ struct Device {
 }
 
 impl Device {
+    fn mac(n: u8) -> String {
+        format!("00:00:5e:00:53:{n:02x}")
+    }
+
     fn new(n: u8, service: SocketAddr) -> Self {
         Self {
             ip: Ipv4Addr::new(127, 0, 1, n),
-            mac: format!("00:00:5e:00:53:{n:02x}"),
+            mac: Self::mac(n),
             service,
             latencies: Default::default(),
         }
@@ -118,7 +122,12 @@ fn a_boot_storm_of_254_devices_meets_no_error_and_loses_no_milestone() {
     let events: Vec<&str> = include_str!("../data/subiquity-webhook-events.jsonl")
         .lines()
         .collect();
-    let service = Start::fresh().service();
+    // All known, as those of a LAN are by the kernel's ARP table.
+    let known: Vec<String> = (1..=DEVICES)
+        .map(|n| format!(r#""{}": {{}}"#, Device::mac(n)))
+        .collect();
+    let known = format!("{{{}}}", known.join(","));
+    let service = Start::fresh().stage("devices.json", &known).service();
     let mut devices: Vec<Device> = (1..=DEVICES)
         .map(|n| Device::new(n, service.address))
         .collect();

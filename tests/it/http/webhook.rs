@@ -391,37 +391,103 @@ fn the_raw_event_is_in_the_log_at_debug_and_only_there() {
 }
 
 #[test]
-fn while_the_state_is_locked_each_event_is_answered_at_once_and_recorded_in_order_afterwards() {
+fn while_the_state_is_locked_milestones_are_refused_and_kept_and_all_else_is_answered_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let service = Start::on(folder.path()).service();
     let lock = hold_lock(folder.path());
     let events = real_run();
+    let target = format!("/report/{MAC}");
+    let (mut refused, mut slowest) = (0, Duration::ZERO);
+    // A heartbeat is given up after 5 s; milestones from before and after that must not pass each
+    // other.
     let began = Instant::now();
-    let mut slowest = Duration::ZERO;
-    let mut post_until = |from: usize, to: usize| {
-        for event in &events[from..to] {
-            let asked = Instant::now();
-            post(&service, MAC, event.as_bytes());
-            slowest = slowest.max(asked.elapsed());
+    let mut posted = 0;
+    for event in &events {
+        if refused == 3 {
+            break;
         }
-    };
-    post_until(0, 200);
-    // A heartbeat is given up after 5 s. Milestones from before and after that must not pass each
-    // other, so the lock is let go while one kind has waited longer, and the other has not.
-    std::thread::sleep(Duration::from_secs(4).saturating_sub(began.elapsed()));
-    post_until(200, 300);
-    std::thread::sleep(Duration::from_millis(5_500).saturating_sub(began.elapsed()));
+        let asked = Instant::now();
+        let answer = service.post(&target, event);
+        match answer.status {
+            503 => {
+                assert_eq!(answer.header("retry-after"), "2");
+                assert!(
+                    asked.elapsed() >= Duration::from_secs(2),
+                    "refused too early"
+                );
+                refused += 1;
+            }
+            status => {
+                assert_eq!(status, 204, "{}", answer.text());
+                slowest = slowest.max(asked.elapsed());
+            }
+        }
+        posted += 1;
+    }
+    assert!(began.elapsed() > Duration::from_secs(5));
     assert_eq!(clients_in(folder.path()), None);
-    drop(lock);
     figure(&format!(
-        "slowest answer while the state was locked: {slowest:?}"
+        "slowest answer to what is no milestone while the state was locked: {slowest:?}"
     ));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    drop(lock);
+    post_all(&service, MAC, &events[posted..]);
     assert_eq!(install_events(&service, MAC), owned(&REAL_RUN));
     // None is there twice later.
     assert_eq!(service.stop().code(), Some(0));
     let clients = clients_in(folder.path()).unwrap();
     assert_eq!(clients[MAC]["stages"].as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn milestones_that_a_stop_loses_are_named_in_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = Start::on(folder.path()).service();
+    let _lock = hold_lock(folder.path());
+    let start = event(INSTALL, "start", "").to_string();
+    std::thread::scope(|scope| {
+        for n in 1..=3 {
+            let target = format!("/report/00:00:5e:00:53:{n:02x}");
+            let (service, start) = (&service, &start);
+            scope.spawn(move || assert_eq!(service.post(&target, start).status, 503));
+        }
+    });
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait_for_end().code(), Some(0));
+    for n in 1..=3 {
+        let mac = format!("00:00:5e:00:53:{n:02x}");
+        service.wait_for_log(&[
+            "ERROR",
+            "an installer's event",
+            &mac,
+            "is lost",
+            "install start",
+        ]);
+    }
+}
+
+#[test]
+fn one_box_pushes_out_only_its_own_milestones() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Start::on(folder.path()).service();
+    let lock = hold_lock(folder.path());
+    let start = event(INSTALL, "start", "").to_string();
+    // A mad box, on many connections at once; and one that posts a single one.
+    std::thread::scope(|scope| {
+        for n in 0..40 {
+            let (service, start) = (&service, &start);
+            let mac = if n == 39 { "00:00:5e:00:53:02" } else { MAC };
+            let target = format!("/report/{mac}");
+            scope.spawn(move || assert_eq!(service.post(&target, start).status, 503));
+        }
+    });
+    drop(lock);
+    let count = |mac: &str| {
+        let record = service.get(&format!("/clients/{mac}"));
+        (record.status == 200).then(|| record.json()["stages"].as_array().unwrap().len())
+    };
+    eventually("the single one", || count("00:00:5e:00:53:02"));
+    eventually("those that were kept", || (count(MAC)? == 16).then_some(()));
 }
 
 #[test]

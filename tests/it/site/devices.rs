@@ -138,7 +138,7 @@ fn heartbeats_and_seeds_of_any_mac_of_a_box_are_one_record_with_its_name() {
     let devices = r#"{"3c:6d:66:0a:1b:2c": {"hostname": "spark-07", "macs": ["3c:6d:66:0a:1b:2d"]},
         "3c:6d:66:00:00:01": {"role": "nameless"}}"#;
     let service = start().stage("devices.json", devices).service();
-    user_data(&service, SECOND);
+    service.get_as_box(&format!("/cloud-init/{SECOND}/user-data"));
     let seen = eventually("the fetch on record", || {
         let clients = service.get("/clients").json();
         clients.get(MAC).cloned()

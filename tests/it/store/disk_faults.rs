@@ -231,13 +231,13 @@ fn a_file_that_cannot_be_read_is_neither_moved_aside_nor_overwritten() {
 fn health_is_503_while_the_state_folder_takes_no_data() {
     needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state/clients.json.probe");
-    // Each thread's first write to the probe fails.
+    let path = folder.path().join("state/clients.json.tmp");
+    // The first few times the disk has no room for a new version.
     let options = [
         "-P",
         path.to_str().unwrap(),
         "-e",
-        "inject=write:error=ENOSPC:when=1",
+        "inject=fallocate:error=ENOSPC:when=1..6",
     ];
     let command = under_strace(&folder.path().join("trace"), &options);
     let service = Start::by(command, folder.path()).service();

@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use gb10_provision_api::device::heartbeat::{Detail, Report, Sender};
 use gb10_provision_api::device::mac::{MacAddr, MacSource};
+use gb10_provision_api::device::record;
 use gb10_provision_api::device::stage::{Phase, Stage};
-use gb10_provision_api::store::{CHANGE_TIMEOUT, Changed, Store, StoreError};
+use gb10_provision_api::store::{CHANGE_TIMEOUT, Changed, Store, StoreError, Subject};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -239,8 +240,16 @@ fn record(
     report: Report,
     limits: Limits,
 ) -> impl Future<Output = Result<Changed<()>, StoreError>> + use<> {
-    store.change(report.sender.mac, CHANGE_TIMEOUT, move |record| {
-        record.enter(&report, limits.history)
+    let subject = Subject {
+        mac: report.sender.mac,
+        is_confirmed: true,
+    };
+    store.change(subject, CHANGE_TIMEOUT, move |record| {
+        let limits = record::Limits {
+            events: limits.history,
+            bytes: usize::MAX,
+        };
+        record.enter(&report, limits)
     })
 }
 
@@ -249,6 +258,7 @@ fn sender(n: u8, ip: IpAddr) -> Sender {
         mac: device(n),
         mac_source: MacSource::Body,
         arp_mac: None,
+        is_confirmed: true,
         ip,
         hostname: None,
     }
@@ -346,7 +356,7 @@ fn reports_that_nobody_waits_for_cannot_fill_the_memory() {
         for n in 0..20_000 {
             let report = record(&store, simple(1, &n.to_string()), WIDE);
             match tokio::time::timeout(Duration::ZERO, report).await {
-                Ok(Err(StoreError::Busy)) => refused += 1,
+                Ok(Err(StoreError::Busy(_))) => refused += 1,
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => {}
             }

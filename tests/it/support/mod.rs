@@ -7,13 +7,14 @@ pub mod system;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -222,6 +223,11 @@ impl Service {
         request(self.address, "GET", target, &[], b"").unwrap()
     }
 
+    /// As a box gets it: from an address that is not the service's own end.
+    pub fn get_as_box(&self, target: &str) -> Response {
+        request_from(Some(BOX), self.address, "GET", target, &[], b"").unwrap()
+    }
+
     pub fn post(&self, target: &str, body: &str) -> Response {
         request(self.address, "POST", target, &[], body.as_bytes()).unwrap()
     }
@@ -251,7 +257,10 @@ impl Drop for Service {
 pub fn stage(data: &Path, name: &str, text: &str) {
     let path = data.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
+    // In one step: half of a file would be a fault of its own.
+    let new = path.with_file_name(".being-staged");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
 }
 
 /// An answer, read to its end.
@@ -292,8 +301,34 @@ impl Response {
     }
 }
 
+/// A loopback address that is not the service's own end: a box, as far as the service can tell.
+pub const BOX: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// One request on a connection of its own. The target goes out as it is given.
 pub fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Response> {
+    request_from(None, address, method, target, headers, body)
+}
+
+/// A connection, from an address of the caller's choice.
+pub fn connect_from(source: Option<Ipv4Addr>, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let Some(source) = source else {
+        return TcpStream::connect(address);
+    };
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::from((source, 0)))?;
+    connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// The same, from an address of the caller's choice.
+pub fn request_from(
+    source: Option<Ipv4Addr>,
     address: SocketAddr,
     method: &str,
     target: &str,
@@ -314,7 +349,7 @@ pub fn request(
         head += &format!("Content-Length: {}\r\n", body.len());
     }
     head += "\r\n";
-    let mut stream = TcpStream::connect(address)?;
+    let mut stream = connect_from(source, address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     // A server that refuses a large body may answer and close before it has read it all.
     let sent = stream.write_all(&[head.as_bytes(), body].concat());

@@ -1,0 +1,41 @@
+//! `gb10-provision-api forget`: a device is taken off the record.
+
+use std::process::ExitCode;
+
+use tracing::info;
+
+use crate::device::mac::MacAddr;
+use crate::excerpt::excerpt;
+use crate::files::layout;
+use crate::message_id;
+use crate::service::journal;
+use crate::service::settings::Settings;
+use crate::store;
+
+/// Forgets the devices, and tells the journal who wanted it.
+pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
+    let folder = layout::state(&settings.data_path);
+    let forgotten = match store::forget(folder.clone(), macs) {
+        Ok(forgotten) => forgotten,
+        Err(error) => {
+            eprintln!("{}: nothing is forgotten: {error}", folder.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    journal::init_for_operator();
+    let uid = rustix::process::getuid().as_raw();
+    let who =
+        std::env::var("SUDO_USER").map_or_else(|_| format!("uid {uid}"), |name| excerpt(&name));
+    for mac in macs {
+        if forgotten.contains(mac) {
+            info!(message_id = message_id::DEVICE_FORGOTTEN, gb10.mac = %mac, uid, who, "device forgotten: {mac}, by {who}");
+            println!("forgotten: {mac}");
+        } else {
+            eprintln!("no device with that MAC is on record: {mac}");
+        }
+    }
+    match forgotten.len() == macs.len() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,91 @@
+//! What the journal is told of devices, each event in one place.
+
+use std::net::IpAddr;
+
+use tracing::{error, info, warn};
+
+use crate::device::fetches::Fetches;
+use crate::device::heartbeat::{Report, Sender};
+use crate::device::mac::MacAddr;
+use crate::device::stage::{Phase, Stage};
+use crate::message_id;
+use crate::store::{Changed, StoreError};
+
+/// What a report means to an operator, once it is on record and `status` is its answer.
+pub fn announce(report: &Report, is_new: bool, status: u16) {
+    let Report {
+        sender,
+        stage,
+        phase,
+        ..
+    } = report;
+    let Sender {
+        mac,
+        ip,
+        mac_source,
+        ..
+    } = sender;
+    if is_new {
+        first_seen(*mac, *ip, "reported");
+    }
+    macro_rules! log {
+        ($level:ident, $($message:tt)+) => {
+            $level!(
+                gb10.mac = %mac,
+                gb10.ip = %ip,
+                mac_source = mac_source.name(),
+                gb10.stage = %stage,
+                gb10.phase = %phase,
+                gb10.status = status,
+                $($message)+
+            )
+        };
+    }
+    match (stage, phase) {
+        (_, Phase::Fail) => log!(
+            warn,
+            message_id = message_id::STAGE_FAILED,
+            "stage failed: {mac} at {ip}, {stage}"
+        ),
+        (Stage::Ready, Phase::Done) => log!(
+            info,
+            message_id = message_id::DEVICE_READY,
+            "device ready: {mac} at {ip}"
+        ),
+        _ => log!(info, "heartbeat: {mac} at {ip}, {stage} {phase}"),
+    }
+}
+
+/// What fetches of a seed mean, once they are on record.
+pub fn announce_fetches(fetches: &Fetches, changed: &Changed<Option<u64>>) {
+    let mac = fetches.mac;
+    if changed.is_new {
+        first_seen(mac, fetches.last.ip(), "fetched its seed");
+    }
+    if let Some(times) = changed.outcome {
+        warn!(gb10.mac = %mac, times, "reinstalling: {mac} fetched its seed again after it had reported an installation ({times} so far)");
+    }
+}
+
+fn first_seen(mac: MacAddr, ip: IpAddr, how: &str) {
+    let message_id = message_id::DEVICE_FIRST_SEEN;
+    info!(message_id, gb10.mac = %mac, gb10.ip = %ip, "new device: {mac} at {ip} {how}");
+}
+
+/// A report that nobody will send again is lost.
+pub fn tell_lost(report: &Report, reason: &StoreError) {
+    let Report {
+        sender: Sender { mac, ip, .. },
+        stage,
+        phase,
+        ..
+    } = report;
+    error!(
+        gb10.mac = %mac,
+        gb10.ip = %ip,
+        gb10.stage = %stage,
+        gb10.phase = %phase,
+        %reason,
+        "an installer's event of {mac} is lost, {stage} {phase}: {reason}"
+    );
+}
