@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::count;
 use crate::files::layout;
-use crate::onboard::manifest::{Folder, MANIFEST_FILE, ManifestError, Progress};
+use crate::onboard::FolderError;
+use crate::onboard::manifest::{self, MANIFEST_FILE};
 use crate::service::settings::Settings;
 
 /// What there is to do with the manifest.
@@ -33,7 +34,7 @@ pub fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        Err(ManifestError::Faults(faults)) => {
+        Err(FolderError::Faults(faults)) => {
             for fault in &faults {
                 eprintln!("{}/{fault}", folder.display());
             }
@@ -47,9 +48,9 @@ pub fn run(settings: &Settings, action: &ManifestAction) -> ExitCode {
     }
 }
 
-fn write(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestError> {
+fn write(folder: &Path, payload: &Path) -> Result<ExitCode, FolderError> {
     let bar = bar();
-    let written = Folder::open(folder)?.write(payload, &mut |progress| show(&bar, progress));
+    let written = manifest::write(folder, payload, &|done, total| show(&bar, done, total));
     bar.finish_and_clear();
     let written = written?;
     for path in &written.removed {
@@ -72,7 +73,7 @@ fn write(folder: &Path, payload: &Path) -> Result<ExitCode, ManifestError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(folder: &Path) -> Result<ExitCode, ManifestError> {
+fn check(folder: &Path) -> Result<ExitCode, FolderError> {
     if !folder.is_dir() {
         println!(
             "{}: no such folder, so the embedded defaults are served",
@@ -81,7 +82,7 @@ fn check(folder: &Path) -> Result<ExitCode, ManifestError> {
         return Ok(ExitCode::SUCCESS);
     }
     let bar = bar();
-    let checked = Folder::open(folder)?.check(&mut |progress| show(&bar, progress));
+    let checked = manifest::check(folder, &|done, total| show(&bar, done, total));
     bar.finish_and_clear();
     let checked = checked?;
     if !checked.staged {
@@ -112,7 +113,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show(bar: &ProgressBar, Progress { done, total }: Progress) {
+fn show(bar: &ProgressBar, done: u64, total: u64) {
     bar.set_length(total);
     bar.set_position(done);
 }

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use super::{ApiError, App};
 use crate::embedded::onboarding_file;
 use crate::net::Connection;
-use crate::onboard::{Folder, Unreachable};
+use crate::onboard::{self, Folder, Unreachable};
 
 /// Read at a time, in bytes: large enough that few system calls are made, small enough for the
 /// processor's cache and for many downloads at once.
@@ -126,6 +126,8 @@ enum Content {
 impl OnboardingFile {
     /// The staged file of that path.
     fn open(folder: &FilePath, path: &str) -> Result<Self, Unreachable> {
+        // Whoever tries to get out is to be seen, also where there is no folder yet.
+        onboard::plain(path)?;
         let file = Folder::open(folder)?.open_file(path)?;
         let metadata = file.metadata()?;
         let (inode, length) = (metadata.ino(), metadata.len());

@@ -33,6 +33,8 @@ struct Verdict {
 #[derive(Default)]
 pub(super) struct Probing {
     verdict: Option<Verdict>,
+    /// Whether the journal was told that it is bad.
+    is_told: bool,
     /// One that took too long.
     under_way: Option<oneshot::Receiver<Result<(), StoreError>>>,
     /// When the probes of late would all have been made, at one in each [`PROBE_PERIOD`].
@@ -90,19 +92,16 @@ impl Store {
         }
         let began = Instant::now();
         let verdict = self.probe(&mut probing).await;
-        let before = probing
-            .verdict
-            .as_ref()
-            .map(|before| before.outcome.is_ok());
         match &verdict {
-            Err(reason) if before != Some(false) => warn!(
+            Err(reason) if !probing.is_told => warn!(
                 message_id = message_id::STATE_NOT_WRITABLE,
                 %reason,
                 "the state is not writable, heartbeats are refused: {reason}"
             ),
-            Ok(()) if before == Some(false) => info!("the state is writable again"),
+            Ok(()) if probing.is_told => info!("the state is writable again"),
             _ => {}
         }
+        probing.is_told = verdict.is_err();
         probing.verdict = Some(Verdict {
             began,
             ended: Instant::now(),

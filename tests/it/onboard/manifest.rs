@@ -222,7 +222,7 @@ fn what_it_does_not_know_or_need_not_change_is_kept() {
             " \"sha256\": \"\", \"path\": \"payload/a b\"},\n",
             "  {\"path\": \"payload/gone\", \"size\": 1, \"sha256\": \"x\", \"target\": \"/g\"},\n",
             "  {\"path\": \"models/elsewhere\", \"size\": 9, \"target\": \"/e\"}],\n",
-            "  \"stages\": [\n      {\"script\": \"x/own.sh\",\n         \"stage\": \"verify\", \"big\": 12345678901234567890.10}\n],\n",
+            "  \"stages\": [\n      {\"script\": \"x/own.sh\",\n         \"stage\": \"verify\", \"big\": [1e400, 12345678901234567890123, 1.0]}\n],\n",
             "  \"version\": 1\n}",
         ),
     );
@@ -244,7 +244,10 @@ fn what_it_does_not_know_or_need_not_change_is_kept() {
     );
     let expected = [
         "{",
-        r#"  "site": {"rack":7, "note": "a \u00e9 \"[\n" },"#,
+        r#"  "site": {"#,
+        r#"    "rack": 7,"#,
+        r#"    "note": "a \u00e9 \"[\n""#,
+        r#"  },"#,
         r#"  "payloads": ["#,
         &format!(
             r#"    {{"why": [1, 2.50e1, {{}}], "mode": "600", "target": "/srv/\u0061", "sha256": "{ABC}", "path": "payload/a b", "size": 3}},"#
@@ -257,8 +260,7 @@ fn what_it_does_not_know_or_need_not_change_is_kept() {
         ),
         "  ],",
         r#"  "stages": ["#,
-        r#"    {"script": "x/own.sh","#,
-        r#"      "stage": "verify", "big": 12345678901234567890.10}"#,
+        r#"    {"script": "x/own.sh", "stage": "verify", "big": [1e400, 12345678901234567890123, 1.0]}"#,
         "  ],",
         r#"  "version": 1"#,
         "}",
@@ -381,14 +383,14 @@ fn links_out_of_the_folder_are_refused_and_others_followed() {
         .arg(site.path("payload/pipe"))
         .status();
     assert!(made.unwrap().success());
-    let out = "leads out of the onboarding folder, where nothing is served";
+    let out = "leads out of the onboarding folder";
     site.run(&["write"]).refused(&[
         &format!("payload/up: {out}"),
         &format!("payload/absolute: {out}"),
         &format!("payload/folder: {out}"),
-        "payload/dangling: is not there, or a link to nothing",
+        "payload/dangling: is a link to nothing",
         "payload/loop/payload: a link to a folder that it is in",
-        "payload/pipe: is no regular file",
+        "payload/pipe: is not a regular file",
     ]);
     assert_eq!(site.text(), before);
 
@@ -408,8 +410,8 @@ fn links_out_of_the_folder_are_refused_and_others_followed() {
         [
             format!(":4: \"payload/up\" {out}"),
             format!(":5: \"payload/folder/hostname\" {out}"),
-            ":6: \"payload/pipe\" is no regular file".to_owned(),
-            ":7: \"payload/dangling\" is not there, or a link to nothing".to_owned(),
+            ":6: \"payload/pipe\" is not a regular file".to_owned(),
+            ":7: \"payload/dangling\" is a link to nothing".to_owned(),
         ]
     );
     // A linked manifest would be replaced by a file, and the other one go stale.
@@ -418,7 +420,7 @@ fn links_out_of_the_folder_are_refused_and_others_followed() {
     symlink("real.json", site.manifest()).unwrap();
     site.run(&["check"]).well();
     site.run(&["write"])
-        .refused(&["manifest.json: is no regular file, so it is not replaced"]);
+        .refused(&["manifest.json: is not a regular file, so it is not replaced"]);
 }
 
 #[test]
@@ -454,7 +456,7 @@ fn a_manifest_that_it_cannot_keep_is_left_alone() {
         ("[]", ":1: the manifest is an array, not an object"),
         (
             "{\"version\": 2, \"stages\": []}",
-            ":1: version is 2: devices read version 1",
+            ":1: version: 2 is a version that boxes do not read",
         ),
         (
             "{\"version\": 1,\n\"version\": 1}",
@@ -463,6 +465,10 @@ fn a_manifest_that_it_cannot_keep_is_left_alone() {
         (
             "{\"version\": 1,\n\"payloads\": {}}",
             ":2: payloads is an object, not an array",
+        ),
+        (
+            &with("").replace("network\"", "nets\""),
+            ":2: stages[0].stage: \"nets\" is an unknown stage",
         ),
         (
             &with("{\"path\": \"../a\"}"),
@@ -548,6 +554,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
             true,
             ":1: not JSON: control character",
         ),
+        ("\u{feff}{}".into(), true, ":1: not JSON: "),
         ("{\"stages\": []}".into(), true, ":1: version is missing"),
         (
             "{\"version\": \"1\", \"stages\": []}".into(),
@@ -558,7 +565,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             "{\"version\": 1, \"stages\": []}".into(),
             true,
-            ":1: stages is empty",
+            ":1: stages: [] is empty",
         ),
         (
             "{\"version\": 1, \"stages\": [\n1]}".into(),
@@ -569,12 +576,12 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             stage(r#""stage": "install", "script": "stages/10-network.sh""#),
             true,
-            ":2: stages[0].stage: install is the installer's",
+            ":2: stages[0].stage: \"install\" is an unknown stage: expected network, storage",
         ),
         (
             stage(r#""stage": "nets", "script": "stages/10-network.sh""#),
             true,
-            ":2: stages[0].stage: unknown stage \"nets\"",
+            ":2: stages[0].stage: \"nets\" is an unknown stage",
         ),
         (
             stage(r#""script": "stages/10-network.sh""#),
@@ -599,7 +606,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             script("\"x.sh\"}, {\"stage\": \"ready\",\n\"script\": \"x.sh\""),
             true,
-            ":3: stages[1].script: \"x.sh\" comes twice",
+            ":3: stages[1].script: \"x.sh\" comes twice, first in line 2",
         ),
         (
             script("\"stages/11-absent.sh\""),
@@ -609,12 +616,12 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             script("\"stages/large.sh\""),
             false,
-            ":2: the script \"stages/large.sh\" has 1048577 bytes: a device reads at most 1048576",
+            ":2: the script \"stages/large.sh\" has more than 1048576 bytes, the most that a box reads",
         ),
         (
             script("\"stages/70-ready.sh\",\n\"timeout\": 0"),
             true,
-            ":3: stages[0].timeout is \"0\", not a whole number from 1 on",
+            ":3: stages[0].timeout: 0 is not a whole number from 1 on",
         ),
         (
             script("\"stages/70-ready.sh\", \"optional\": 1"),
@@ -645,32 +652,32 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             path("\"payload/b\""),
             false,
-            ":4: \"payload/b\" is not staged",
+            ":4: \"payload/b\" is not there",
         ),
         (
             path("\"payload\""),
             false,
-            ":4: \"payload\" is no regular file",
+            ":4: \"payload\" is not a regular file",
         ),
         (
             size("4"),
             false,
-            ":4: \"payload/a\" has 3 bytes, not the 4 that are listed",
+            ":4: \"payload/a\" has 3 bytes, but 4 are listed",
         ),
         (
             size("-3"),
             true,
-            ":4: payloads[0].size is \"-3\", not a whole number from 0 on",
+            ":4: payloads[0].size: -3 is not a whole number from 0 on",
         ),
         (
             size("3.0"),
             true,
-            ":4: payloads[0].size is \"3.0\", not a whole number",
+            ":4: payloads[0].size: 3.0 is not a whole number",
         ),
         (
             size("1234567890123456"),
             true,
-            ":4: payloads[0].size is \"1234567890123456\", not a whole number",
+            ":4: payloads[0].size: 1234567890123456 is not a whole number",
         ),
         (
             size("\"3\""),
@@ -685,7 +692,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             sum("\"abc\""),
             true,
-            ":4: payloads[0].sha256 is not of 64 hexadecimal digits",
+            ":4: payloads[0].sha256: \"abc\" is not 64 hexadecimal digits",
         ),
         (
             sum("null"),
@@ -706,7 +713,7 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         (
             target(&format!("\"/a\"}}, {{{good},\n\"target\": \"/a\"")),
             true,
-            ":5: payloads[1].target: \"/a\" is the target in line 4 already",
+            ":5: payloads[1].target: \"/a\" comes twice, first in line 4",
         ),
         (
             mode("\"4755\""),
@@ -778,14 +785,14 @@ fn a_manifest_larger_than_a_device_reads_is_a_fault() {
         &(DEFAULT.to_owned() + &" ".repeat(most + 1 - DEFAULT.len())),
         false,
     );
-    assert_eq!(faults, [": 262145 bytes: a device reads at most 262144"]);
+    let too_large = ": has more than 262144 bytes, the most that a box reads";
+    assert_eq!(faults, [too_large]);
 
     fs::remove_file(site.manifest()).unwrap();
     for number in 0..1700 {
         site.stage(&format!("payload/{number}"), "");
     }
-    site.run(&["write"])
-        .refused(&["manifest.json: 2", " bytes: a device reads at most 262144"]);
+    site.run(&["write"]).refused(&["manifest.json", too_large]);
     assert!(!site.manifest().exists());
 }
 
@@ -903,11 +910,11 @@ fn an_edit_meanwhile_and_a_second_run_are_not_lost() {
     site.stage("manifest.json", DEFAULT);
     let child = site.start(&large);
     site.run(&["write"])
-        .refused(&["another process is writing the manifest"]);
+        .refused(&["manifest.json: another process is writing it"]);
     let edited = DEFAULT.replace("14400", "20000");
     site.stage("manifest.json", &edited);
     let run = Run::of(child.wait_with_output().unwrap());
-    run.refused(&["the manifest was changed meanwhile"]);
+    run.refused(&["manifest.json: was changed during the run, and is left as it is now"]);
     assert_eq!(site.text(), edited);
     assert!(!site.path("manifest.json.tmp").exists());
 }
