@@ -606,7 +606,10 @@ fn assert_faults(files: &[(&str, &str)], expected: &[&str]) {
             "no {fault:?} in {faults:#?}"
         );
     }
-    let counted = format!("{} faults", expected.len());
+    let counted = match expected.len() {
+        1 => "tried, 1 fault\n".to_owned(),
+        several => format!("tried, {several} faults\n"),
+    };
     assert!(stdout.contains(&counted), "{stdout}");
 }
 
