@@ -527,230 +527,174 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
     let stage = |fields: &str| format!("{{\"version\": 1, \"stages\": [\n{{{fields}}}]}}");
     let script = |value: &str| stage(&format!(r#""stage": "verify", "script": {value}"#));
     let deep = "[".repeat(17) + &"]".repeat(17);
-    let faults: &[(String, bool, &str)] = &[
-        // The form.
-        (
-            "{".into(),
-            true,
-            ":1: not JSON: EOF while parsing an object",
-        ),
-        (
-            "{\"version\": 1,\n\"x\": \"\\ud800\", \"stages\": []}".into(),
-            true,
-            ":2: not JSON: ",
-        ),
-        (
-            format!("{{\n\"x\": {deep}}}"),
-            true,
-            ":2: nested deeper than 16 levels",
-        ),
-        (
-            "{\"x\": {\"a\": 1,\n\"\\u0061\": 1}}".into(),
-            true,
-            ":2: the name \"a\" comes twice",
-        ),
-        (
-            "{\"x\": \"a\tb\"}".into(),
-            true,
-            ":1: not JSON: control character",
-        ),
-        ("\u{feff}{}".into(), true, ":1: not JSON: "),
-        ("{\"stages\": []}".into(), true, ":1: version is missing"),
-        (
-            "{\"version\": \"1\", \"stages\": []}".into(),
-            true,
-            ":1: version is a string, not a number",
-        ),
-        ("{\"version\": 1}".into(), true, ":1: stages is missing"),
-        (
-            "{\"version\": 1, \"stages\": []}".into(),
-            true,
-            ":1: stages: [] is empty",
-        ),
-        (
-            "{\"version\": 1, \"stages\": [\n1]}".into(),
-            true,
-            ":2: stages[0] is a number, not an object",
-        ),
-        // Stages.
-        (
-            stage(r#""stage": "install", "script": "stages/10-network.sh""#),
-            true,
-            ":2: stages[0].stage: \"install\" is an unknown stage: expected network, storage",
-        ),
-        (
-            stage(r#""stage": "nets", "script": "stages/10-network.sh""#),
-            true,
-            ":2: stages[0].stage: \"nets\" is an unknown stage",
-        ),
-        (
-            stage(r#""script": "stages/10-network.sh""#),
-            true,
-            ":2: stages[0].stage is missing",
-        ),
-        (
-            script("\"../x.sh\""),
-            true,
-            ":2: stages[0].script: \"../x.sh\" has a part \"..\"",
-        ),
-        (
-            script("\"x.py\""),
-            true,
-            ":2: stages[0].script: \"x.py\" must end in .sh",
-        ),
-        (
-            script("\"a b.sh\""),
-            true,
-            ":2: stages[0].script: \"a b.sh\" must end in .sh",
-        ),
-        (
-            script("\"x.sh\"}, {\"stage\": \"ready\",\n\"script\": \"x.sh\""),
-            true,
-            ":3: stages[1].script: \"x.sh\" comes twice, first in line 2",
-        ),
-        (
-            script("\"stages/11-absent.sh\""),
-            false,
-            ":2: the script \"stages/11-absent.sh\" is neither staged nor one of the defaults",
-        ),
-        (
-            script("\"stages/large.sh\""),
-            false,
-            ":2: the script \"stages/large.sh\" has more than 1048576 bytes, the most that a box reads",
-        ),
-        (
-            script("\"stages/70-ready.sh\",\n\"timeout\": 0"),
-            true,
-            ":3: stages[0].timeout: 0 is not a whole number from 1 on",
-        ),
-        (
-            script("\"stages/70-ready.sh\", \"optional\": 1"),
-            true,
-            ":2: stages[0].optional is a number, not a boolean",
-        ),
-        // Payloads.
-        (
-            path("\"payload/../payload/a\""),
-            true,
-            ":4: payloads[0].path: \"payload/../payload/a\" has a part \"..\"",
-        ),
-        (
-            path("\"/etc/passwd\""),
-            true,
-            ":4: payloads[0].path: \"/etc/passwd\" is absolute",
-        ),
-        (
-            path("\"payload//a\""),
-            true,
-            ":4: payloads[0].path: \"payload//a\" has an empty part",
-        ),
-        (
-            path("\"payload/a\\n\""),
-            true,
-            ":4: payloads[0].path: \"payload/a\\n\" has a control character",
-        ),
-        (
-            path("\"payload/b\""),
-            false,
-            ":4: \"payload/b\" is not there",
-        ),
-        (
-            path("\"payload\""),
-            false,
-            ":4: \"payload\" is not a regular file",
-        ),
-        (
-            size("4"),
-            false,
-            ":4: \"payload/a\" has 3 bytes, but 4 are listed",
-        ),
-        (
-            size("-3"),
-            true,
-            ":4: payloads[0].size: -3 is not a whole number from 0 on",
-        ),
-        (
-            size("3.0"),
-            true,
-            ":4: payloads[0].size: 3.0 is not a whole number",
-        ),
-        (
-            size("1234567890123456"),
-            true,
-            ":4: payloads[0].size: 1234567890123456 is not a whole number",
-        ),
-        (
-            size("\"3\""),
-            true,
-            ":4: payloads[0].size is a string, not a number",
-        ),
-        (
-            sum(&format!("\"{NOTHING}\"")),
-            false,
-            ":4: \"payload/a\" has the sha256 ba78",
-        ),
-        (
-            sum("\"abc\""),
-            true,
-            ":4: payloads[0].sha256: \"abc\" is not 64 hexadecimal digits",
-        ),
-        (
-            sum("null"),
-            true,
-            ":4: payloads[0].sha256 is null, not a string",
-        ),
-        (
-            target("\"opt/a\""),
-            true,
-            ":4: payloads[0].target: \"opt/a\" is not absolute",
-        ),
-        (
-            target("\"/opt/../a\""),
-            true,
-            ":4: payloads[0].target: \"/opt/../a\" has a part \"..\"",
-        ),
-        (entry(&good), true, ":4: payloads[0].target is missing"),
-        (
-            target(&format!("\"/a\"}}, {{{good},\n\"target\": \"/a\"")),
-            true,
-            ":5: payloads[1].target: \"/a\" comes twice, first in line 4",
-        ),
-        (
-            mode("\"4755\""),
-            true,
-            ":4: payloads[0].mode: \"4755\" sets the setuid, setgid or sticky bit",
-        ),
-        (
-            mode("\"0888\""),
-            true,
-            ":4: payloads[0].mode: \"0888\" is not like \"0644\"",
-        ),
-        (
-            mode("\"00644\""),
-            true,
-            ":4: payloads[0].mode: \"00644\" is not like \"0644\"",
-        ),
-        (
-            mode("420"),
-            true,
-            ":4: payloads[0].mode is a number, not a string",
-        ),
-        (
-            with("7"),
-            true,
-            ":4: payloads[0] is a number, not an object",
-        ),
-        (
-            with("").replace("[\n\n]", "null"),
-            true,
-            ":3: payloads is null, not an array",
-        ),
-    ];
-    for (manifest, by_device, expected) in faults {
-        let found = site.faults(manifest, *by_device);
+    let found = |manifest: &str, by_device: bool, expected: &str| {
+        let found = site.faults(manifest, by_device);
         let is_it = |fault: &String| fault.starts_with(expected);
         assert!(found.iter().any(is_it), "{manifest}: {expected}: {found:?}");
-    }
+    };
+    // By a device too, or only in view of what is staged.
+    let refused = |manifest: &str, expected: &str| found(manifest, true, expected);
+    let unfit = |manifest: &str, expected: &str| found(manifest, false, expected);
+    // The form.
+    refused("{", ":1: not JSON: EOF while parsing an object");
+    refused(
+        "{\"version\": 1,\n\"x\": \"\\ud800\", \"stages\": []}",
+        ":2: not JSON: ",
+    );
+    refused(
+        &format!("{{\n\"x\": {deep}}}"),
+        ":2: nested deeper than 16 levels",
+    );
+    refused(
+        "{\"x\": {\"a\": 1,\n\"\\u0061\": 1}}",
+        ":2: the name \"a\" comes twice",
+    );
+    refused("{\"x\": \"a\tb\"}", ":1: not JSON: control character");
+    refused("\u{feff}{}", ":1: not JSON: ");
+    refused("{\"stages\": []}", ":1: version is missing");
+    refused(
+        "{\"version\": \"1\", \"stages\": []}",
+        ":1: version is a string, not a number",
+    );
+    refused("{\"version\": 1}", ":1: stages is missing");
+    refused(
+        "{\"version\": 1, \"stages\": []}",
+        ":1: stages: [] is empty",
+    );
+    refused(
+        "{\"version\": 1, \"stages\": [\n1]}",
+        ":2: stages[0] is a number, not an object",
+    );
+    // Stages.
+    refused(
+        &stage(r#""stage": "install", "script": "stages/10-network.sh""#),
+        ":2: stages[0].stage: \"install\" is an unknown stage: expected network, storage",
+    );
+    refused(
+        &stage(r#""stage": "nets", "script": "stages/10-network.sh""#),
+        ":2: stages[0].stage: \"nets\" is an unknown stage",
+    );
+    refused(
+        &stage(r#""script": "stages/10-network.sh""#),
+        ":2: stages[0].stage is missing",
+    );
+    refused(
+        &script("\"../x.sh\""),
+        ":2: stages[0].script: \"../x.sh\" has a part \"..\"",
+    );
+    refused(
+        &script("\"x.py\""),
+        ":2: stages[0].script: \"x.py\" must end in .sh",
+    );
+    refused(
+        &script("\"a b.sh\""),
+        ":2: stages[0].script: \"a b.sh\" must end in .sh",
+    );
+    refused(
+        &script("\"x.sh\"}, {\"stage\": \"ready\",\n\"script\": \"x.sh\""),
+        ":3: stages[1].script: \"x.sh\" comes twice, first in line 2",
+    );
+    unfit(
+        &script("\"stages/11-absent.sh\""),
+        ":2: the script \"stages/11-absent.sh\" is neither staged nor one of the defaults",
+    );
+    unfit(
+        &script("\"stages/large.sh\""),
+        ":2: the script \"stages/large.sh\" has more than 1048576 bytes, the most that a box reads",
+    );
+    refused(
+        &script("\"stages/70-ready.sh\",\n\"timeout\": 0"),
+        ":3: stages[0].timeout: 0 is not a whole number from 1 on",
+    );
+    refused(
+        &script("\"stages/70-ready.sh\", \"optional\": 1"),
+        ":2: stages[0].optional is a number, not a boolean",
+    );
+    // Payloads.
+    refused(
+        &path("\"payload/../payload/a\""),
+        ":4: payloads[0].path: \"payload/../payload/a\" has a part \"..\"",
+    );
+    refused(
+        &path("\"/etc/passwd\""),
+        ":4: payloads[0].path: \"/etc/passwd\" is absolute",
+    );
+    refused(
+        &path("\"payload//a\""),
+        ":4: payloads[0].path: \"payload//a\" has an empty part",
+    );
+    refused(
+        &path("\"payload/a\\n\""),
+        ":4: payloads[0].path: \"payload/a\\n\" has a control character",
+    );
+    unfit(&path("\"payload/b\""), ":4: \"payload/b\" is not there");
+    unfit(
+        &path("\"payload\""),
+        ":4: \"payload\" is not a regular file",
+    );
+    unfit(
+        &size("4"),
+        ":4: \"payload/a\" has 3 bytes, but 4 are listed",
+    );
+    refused(
+        &size("-3"),
+        ":4: payloads[0].size: -3 is not a whole number from 0 on",
+    );
+    refused(
+        &size("3.0"),
+        ":4: payloads[0].size: 3.0 is not a whole number",
+    );
+    refused(
+        &size("1234567890123456"),
+        ":4: payloads[0].size: 1234567890123456 is not a whole number",
+    );
+    refused(
+        &size("\"3\""),
+        ":4: payloads[0].size is a string, not a number",
+    );
+    unfit(
+        &sum(&format!("\"{NOTHING}\"")),
+        ":4: \"payload/a\" has the sha256 ba78",
+    );
+    refused(
+        &sum("\"abc\""),
+        ":4: payloads[0].sha256: \"abc\" is not 64 hexadecimal digits",
+    );
+    refused(&sum("null"), ":4: payloads[0].sha256 is null, not a string");
+    refused(
+        &target("\"opt/a\""),
+        ":4: payloads[0].target: \"opt/a\" is not absolute",
+    );
+    refused(
+        &target("\"/opt/../a\""),
+        ":4: payloads[0].target: \"/opt/../a\" has a part \"..\"",
+    );
+    refused(&entry(&good), ":4: payloads[0].target is missing");
+    refused(
+        &target(&format!("\"/a\"}}, {{{good},\n\"target\": \"/a\"")),
+        ":5: payloads[1].target: \"/a\" comes twice, first in line 4",
+    );
+    refused(
+        &mode("\"4755\""),
+        ":4: payloads[0].mode: \"4755\" sets the setuid, setgid or sticky bit",
+    );
+    refused(
+        &mode("\"0888\""),
+        ":4: payloads[0].mode: \"0888\" is not like \"0644\"",
+    );
+    refused(
+        &mode("\"00644\""),
+        ":4: payloads[0].mode: \"00644\" is not like \"0644\"",
+    );
+    refused(
+        &mode("420"),
+        ":4: payloads[0].mode is a number, not a string",
+    );
+    refused(&with("7"), ":4: payloads[0] is a number, not an object");
+    refused(
+        &with("").replace("[\n\n]", "null"),
+        ":3: payloads is null, not an array",
+    );
 
     // A device's script stops at the first; here all are told, in the order of the lines.
     let many = with(&format!(
