@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Longest reason, in bytes: a few lines of a terminal.
+const REASON_BYTES: usize = 512;
+
 /// A fault. No variable of a device and no text of the file is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -14,12 +17,18 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of the file as a whole.
+    /// A fault of the file as a whole. A reason may repeat a piece of the file, and is cut where it
+    /// gets long.
     pub fn new(file: &str, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        if reason.len() > REASON_BYTES {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES));
+            reason.push('…');
+        }
         Self {
             file: file.to_owned(),
             line: None,
-            reason: reason.into(),
+            reason,
         }
     }
 

@@ -3,6 +3,7 @@
 //! The folders mirror those of `src`. A test is named by what it shows; its path is the filter that
 //! `cargo test --test it` and `tests/run` take.
 
+mod fuzz;
 mod house;
 mod support;
 
