@@ -93,8 +93,16 @@ impl ApiError {
         Self::Internal
     }
 
-    /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
+    /// The answer to a report that is not on record. It is logged by `tell`, which gets the status
+    /// and the reason, since it knows more of the report.
+    pub fn not_recorded(reason: StoreError, tell: impl FnOnce(u16, &str)) -> Self {
+        let text = reason.to_string();
+        let error = Self::Store(reason);
+        tell(error.status().as_u16(), &text);
+        error
+    }
+
+    fn status(&self) -> StatusCode {
         match self {
             Self::Mac(_) | Self::Path(_) | Self::Condition | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST

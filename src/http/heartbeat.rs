@@ -44,19 +44,17 @@ pub async fn receive(
     };
     let recorded = app.recorder.heartbeat(report).await;
     let record = recorded.map_err(|reason| {
-        let text = reason.to_string();
-        let error = ApiError::Store(reason);
-        let status = error.status().as_u16();
-        warn!(
-            gb10.mac = %mac,
-            gb10.ip = %ip,
-            gb10.stage = %stage,
-            gb10.phase = %phase,
-            gb10.status = status,
-            reason = text,
-            "heartbeat refused: {mac} at {ip}, {stage} {phase}, {status}: {text}"
-        );
-        error
+        ApiError::not_recorded(reason, |status, reason| {
+            warn!(
+                gb10.mac = %mac,
+                gb10.ip = %ip,
+                gb10.stage = %stage,
+                gb10.phase = %phase,
+                gb10.status = status,
+                reason,
+                "heartbeat refused: {mac} at {ip}, {stage} {phase}, {status}: {reason}"
+            );
+        })
     })?;
     Ok(([(header::CONTENT_TYPE, "application/json")], record).into_response())
 }

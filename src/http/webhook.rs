@@ -37,17 +37,15 @@ pub async fn receive(
     let event = Event::from_json(&body);
     let taken = app.recorder.installer_event(sender, &event).await;
     taken.map_err(|reason| {
-        let text = reason.to_string();
-        let error = ApiError::Store(reason);
-        let status = error.status().as_u16();
-        warn!(
-            gb10.mac = %mac,
-            gb10.ip = %ip,
-            gb10.status = status,
-            reason = text,
-            "an installer's event of {mac} at {ip} is not on record, {status}: {text}"
-        );
-        error
+        ApiError::not_recorded(reason, |status, reason| {
+            warn!(
+                gb10.mac = %mac,
+                gb10.ip = %ip,
+                gb10.status = status,
+                reason,
+                "an installer's event of {mac} at {ip} is not on record, {status}: {reason}"
+            );
+        })
     })?;
     Ok(StatusCode::NO_CONTENT)
 }
