@@ -1,5 +1,6 @@
 //! Has this file changed since it was read?
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,19 @@ pub struct FileStamp {
     changed: i128,
 }
 
+impl fmt::Display for FileStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            device: _,
+            inode,
+            size,
+            modified,
+            changed,
+        } = self;
+        write!(f, "{inode:x}-{size:x}-{modified:x}-{changed:x}")
+    }
+}
+
 impl FileStamp {
     /// The stamp of the file at `path`, or none where there is no such file.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
@@ -42,6 +56,12 @@ impl FileStamp {
             modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// Whether size and time of the data are those of another stamp, whatever became of the file's
+    /// name, owner or mode.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        (self.size, self.modified) == (other.size, other.modified)
     }
 
     /// Whether the file's last change lies far enough before `read_at` for a later one to show.

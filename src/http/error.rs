@@ -40,6 +40,17 @@ pub enum ApiError {
     /// No such onboarding file is staged.
     #[error("no such file")]
     NoSuchFile,
+    /// The file is there and cannot be served; the journal has the reason.
+    #[error("no such file")]
+    NotServed,
+    /// A browser asks on behalf of a page that is not this server's.
+    #[error("Origin: {0} is not this server: expected no page of another server to ask here")]
+    ForeignOrigin(String),
+    /// A browser was led here by a name that is not this host's.
+    #[error(
+        "Host: {0} is not this host: expected its address, localhost, its name or one in SERVER_NAMES"
+    )]
+    ForeignHost(String),
     /// `If-Match` or `If-Unmodified-Since` asks for another version of the file.
     #[error("the file is not the version that the request asks for")]
     PreconditionFailed,
@@ -112,7 +123,10 @@ impl ApiError {
             Self::Heartbeat(HeartbeatError::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::Heartbeat(HeartbeatError::NotAnObject(_) | HeartbeatError::Field { .. })
             | Self::NoMac(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NotFound | Self::NoSuchFile | Self::NoSuchClient => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoSuchFile | Self::NotServed | Self::NoSuchClient => {
+                StatusCode::NOT_FOUND
+            }
+            Self::ForeignOrigin(_) | Self::ForeignHost(_) => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -129,7 +143,7 @@ impl ApiError {
     /// with more to say.
     fn reason_to_log(&self) -> Option<Refusal> {
         match self {
-            Self::Store(_) | Self::Internal | Self::NoSuchFile => None,
+            Self::Store(_) | Self::Internal | Self::NotServed => None,
             Self::PreconditionFailed | Self::RangeNotSatisfiable | Self::Condition => None,
             error => Some(Refusal(error.to_string())),
         }

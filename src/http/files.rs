@@ -4,7 +4,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path as FilePath;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use tracing::{info, warn};
 
 use super::{ApiError, App};
 use crate::embedded::onboarding_file;
+use crate::excerpt::shown;
+use crate::files::stamp::FileStamp;
 use crate::net::Connection;
 use crate::onboard::{self, Folder, Unreachable};
 
@@ -48,8 +50,9 @@ pub async fn file(
         // A device learns only that there is no such file; the operator learns why.
         error => {
             let ip = connection.ip();
-            warn!(gb10.ip = %ip, file = path, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
-            Err(ApiError::NoSuchFile)
+            let path = shown(&path);
+            warn!(gb10.ip = %ip, file = &*path, gb10.status = 404, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
+            Err(ApiError::NotServed)
         }
     })?;
     if let Some(range) = request.headers_mut().remove(header::RANGE)
@@ -58,6 +61,7 @@ pub async fn file(
         let range = plain_range(&range, file.length).unwrap_or(range);
         request.headers_mut().insert(header::RANGE, range);
     }
+    if_range_date(request.headers_mut(), file.last_modified());
     for condition in [header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE] {
         let date = request
             .headers()
@@ -70,7 +74,8 @@ pub async fn file(
     }
     let response = http_serve::serve(file, &request).map(Body::new);
     let (ip, status) = (connection.ip(), response.status().as_u16());
-    info!(gb10.ip = %ip, file = path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
+    let path = shown(&path);
+    info!(gb10.ip = %ip, file = &*path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
     let error = match response.status() {
         StatusCode::PRECONDITION_FAILED => ApiError::PreconditionFailed,
         StatusCode::RANGE_NOT_SATISFIABLE => ApiError::RangeNotSatisfiable,
@@ -83,6 +88,21 @@ pub async fn file(
         problem.headers_mut().insert(header::CONTENT_RANGE, length);
     }
     Ok(problem)
+}
+
+/// Decides an `If-Range` that is a date, which [`http_serve`] takes for another version always: the
+/// part is served where the date is exactly that of the file, else the whole (RFC 9110, 13.1.5).
+fn if_range_date(headers: &mut HeaderMap, modified: Option<SystemTime>) {
+    let date = headers
+        .get(header::IF_RANGE)
+        .and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    if let Some(date) = date {
+        headers.remove(header::IF_RANGE);
+        if modified != Some(date) {
+            headers.remove(header::RANGE);
+        }
+    }
 }
 
 /// `Range` with each part by its first byte, which is all that [`http_serve`] resolves rightly:
@@ -117,8 +137,8 @@ struct OnboardingFile {
 
 #[derive(Clone)]
 enum Content {
-    /// An open file below the onboarding folder.
-    Staged(Arc<File>),
+    /// An open file below the onboarding folder, and its stamp when it was opened.
+    Staged(Arc<File>, FileStamp),
     /// One that is compiled in.
     Embedded(&'static [u8]),
 }
@@ -129,14 +149,13 @@ impl OnboardingFile {
         // Whoever tries to get out is to be seen, also where there is no folder yet.
         onboard::plain(path)?;
         let file = Folder::open(folder)?.open_file(path)?;
-        let metadata = file.metadata()?;
-        let (inode, length) = (metadata.ino(), metadata.len());
-        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        let stamp = FileStamp::of(&stat);
         Ok(Self {
-            content: Content::Staged(Arc::new(file)),
-            length,
-            version: format!("{inode:x}-{length:x}-{seconds:x}.{nanoseconds:x}"),
-            modified: Some(seconds),
+            content: Content::Staged(Arc::new(file), stamp),
+            length: stat.st_size.unsigned_abs(),
+            version: stamp.to_string(),
+            modified: Some(stat.st_mtime),
             content_type: content_type(FilePath::new(path)),
         })
     }
@@ -163,6 +182,17 @@ fn read_cached(file: &File, chunk: &mut [u8], at: u64) -> usize {
     rustix::io::preadv2(file, &mut parts, at, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }
 
+/// The stamp of the file now, if it is still the version of that stamp. One that lost its name to
+/// another file is: that changes its ctime, and nothing of what it holds.
+fn same_version(file: &File, stamp: FileStamp) -> Result<FileStamp, BoxError> {
+    let stat = rustix::fs::fstat(file).map_err(io::Error::from)?;
+    let now = FileStamp::of(&stat);
+    match now == stamp || stat.st_nlink == 0 && now.has_content_of(&stamp) {
+        true => Ok(now),
+        false => Err("the file was changed during its download".into()),
+    }
+}
+
 fn content_type(path: &FilePath) -> HeaderValue {
     let by_extension = match path.extension().and_then(|extension| extension.to_str()) {
         Some("service" | "socket" | "timer" | "conf") => Some("text/plain"),
@@ -184,33 +214,37 @@ impl Entity for OnboardingFile {
         &self,
         range: Range<u64>,
     ) -> Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>> {
-        let file = match self.content.clone() {
-            Content::Staged(file) => file,
+        let (file, stamp) = match self.content.clone() {
+            Content::Staged(file, stamp) => (file, stamp),
             Content::Embedded(bytes) => {
                 let bytes = &bytes[range.start as usize..range.end as usize];
                 return Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(bytes))]));
             }
         };
-        Box::pin(futures_util::stream::try_unfold(range, move |left| {
-            let file = Arc::clone(&file);
-            async move {
-                let length = left.end.saturating_sub(left.start).min(CHUNK as u64) as usize;
-                if length == 0 {
-                    return Ok(None);
+        let start = (range, stamp);
+        Box::pin(futures_util::stream::try_unfold(
+            start,
+            move |(left, stamp)| {
+                let file = Arc::clone(&file);
+                async move {
+                    let length = left.end.saturating_sub(left.start).min(CHUNK as u64) as usize;
+                    if length == 0 {
+                        return Ok(None);
+                    }
+                    let mut chunk = vec![0; length];
+                    // A file that became shorter ends the connection, so that the device sees a break.
+                    let cached = read_cached(&file, &mut chunk, left.start);
+                    if cached < length {
+                        let (rest, at) = (&mut chunk[cached..], left.start + cached as u64);
+                        block_in_place(|| file.read_exact_at(rest, at))?;
+                    }
+                    // After the reading, so that all that was read is of one version.
+                    let stamp = same_version(&file, stamp)?;
+                    let left = left.start + length as u64..left.end;
+                    Ok(Some((Bytes::from(chunk), (left, stamp))))
                 }
-                let mut chunk = vec![0; length];
-                // A file that became shorter ends the connection, so that the device sees a break.
-                let cached = read_cached(&file, &mut chunk, left.start);
-                if cached < length {
-                    let (rest, at) = (&mut chunk[cached..], left.start + cached as u64);
-                    block_in_place(|| file.read_exact_at(rest, at))?;
-                }
-                Ok(Some((
-                    Bytes::from(chunk),
-                    left.start + length as u64..left.end,
-                )))
-            }
-        }))
+            },
+        ))
     }
 
     fn add_headers(&self, headers: &mut HeaderMap) {

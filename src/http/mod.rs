@@ -1,6 +1,7 @@
 //! What is served: the route table, and the way of every request.
 
 mod body;
+pub mod browser;
 mod clients;
 mod error;
 mod files;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -55,6 +58,8 @@ pub struct App {
     pub neighbours: Neighbours,
     /// The folder of the staged onboarding files.
     pub onboard: PathBuf,
+    /// The names that this host goes by.
+    pub names: browser::Names,
     /// Who may connect.
     pub gate: Arc<Gate>,
     /// Tells an answer that has no end of its own when it must end.
@@ -84,24 +89,48 @@ fn routes(app: Arc<App>) -> Router {
         .route("/onboard/{*path}", get(files::file))
         .route("/heartbeat", post(heartbeat::receive))
         .route("/report/{mac}", post(webhook::receive))
-        .route("/clients", get(clients::all))
-        .route("/clients/{mac}", get(clients::one))
+        .merge(for_operators(&app))
         .route("/healthz", get(health::check))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .layer(from_fn(oversee))
+        .layer(from_fn_with_state(Arc::clone(&app), oversee))
         .with_state(app)
 }
 
-/// Bounds a request in time, and logs it if it is refused.
+/// What operators read, which no page in their browsers shall.
+fn for_operators(app: &Arc<App>) -> Router<Arc<App>> {
+    let only_by_own_names =
+        async |State(app): State<Arc<App>>, request: Request<Body>, next: Next| {
+            match browser::check_host(request.headers(), &app.names) {
+                Ok(()) => next.run(request).await,
+                Err(refused) => refused.into_response(),
+            }
+        };
+    Router::new()
+        .route("/clients", get(clients::all))
+        .route("/clients/{mac}", get(clients::one))
+        .layer(from_fn_with_state(Arc::clone(app), only_by_own_names))
+}
+
+/// Bounds a request in time, keeps browsers in their place, and logs what is refused.
 async fn oversee(
+    State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-    let answer = answer.unwrap_or_else(|_| ApiError::TookTooLong.into_response());
+    let mut answer = match browser::check_origin(request.headers(), connection.local, &app.names) {
+        Err(refused) => refused.into_response(),
+        Ok(()) => tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))
+            .await
+            .unwrap_or_else(|_| ApiError::TookTooLong.into_response()),
+    };
+    // No answer is a script or a style, whatever a page makes of it.
+    answer.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if let Some(Refusal(reason)) = answer.extensions().get() {
         let (ip, status) = (connection.ip(), answer.status().as_u16());
         let path = excerpt(uri.path());
@@ -110,16 +139,23 @@ async fn oversee(
     answer
 }
 
-/// Makes `//` in a path one `/`, as file servers do: seed URLs are glued together by boot loaders,
-/// and a variable that is unset there leaves an empty segment.
+/// Makes `//` and `/./` in a path one `/`, as file servers do: seed URLs are glued together by boot
+/// loaders, and a variable that is unset there leaves an empty segment; and apt asks for `./Packages`
+/// below the URL of a flat repository.
 fn fold_slashes(uri: &mut Uri) {
-    if !uri.path().contains("//") {
+    if !uri.path().contains("//") && !uri.path().contains("/./") {
         return;
     }
     let mut path = String::with_capacity(uri.path().len());
-    for c in uri.path().chars() {
-        if c != '/' || !path.ends_with('/') {
-            path.push(c);
+    let mut segments = uri.path().split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        // What is before the first slash, and what is behind the last one, stays.
+        if path.is_empty() || is_last || !matches!(segment, "" | ".") {
+            path.push_str(segment);
+            if !is_last {
+                path.push('/');
+            }
         }
     }
     if let Some(query) = uri.query() {

@@ -165,7 +165,11 @@ async fn serve(
         source.name()
     );
     Ok((
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        [
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            // It may have a password's hash in it.
+            (header::CACHE_CONTROL, "no-store"),
+        ],
         rendered.text,
     )
         .into_response())

@@ -86,6 +86,8 @@ pub async fn serve<S, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
+        // GRUB, and shim before 2025, know `Content-Length` by its capitals alone.
+        .title_case_headers(true)
         // A device that hangs up right after its heartbeat, or closes its sending half as some
         // small clients do, has reported all the same.
         .half_close(true)

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
+use crate::http::browser::Names;
 use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
@@ -103,6 +104,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         recorder: Arc::new(recorder),
         neighbours: Neighbours::new(settings.arp_table.clone()),
         onboard: layout::onboard(data_path),
+        names: Names::new(&settings.server_names),
         gate: Arc::new(gate),
         stopping,
     })

@@ -50,6 +50,10 @@ pub struct Settings {
     )]
     pub allowed_networks: Vec<IpNet>,
 
+    /// Names by which operators reach this host besides its own, separated by commas
+    #[arg(long, env, global = true, value_name = "NAME", value_delimiter = ',')]
+    pub server_names: Vec<String>,
+
     /// Connections open at once; further ones wait
     #[arg(long, env, global = true, value_name = "N", default_value = "1024")]
     pub max_connections: NonZeroUsize,

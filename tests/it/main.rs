@@ -13,7 +13,9 @@ mod service {
 }
 
 mod http {
+    mod boot_loaders;
     mod boot_storm;
+    mod browsers;
     mod health;
     mod heartbeat;
     mod manners;
@@ -43,6 +45,7 @@ mod site {
 mod onboard {
     mod files;
     mod manifest;
+    mod versions;
 }
 
 mod store {

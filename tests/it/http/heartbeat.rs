@@ -486,7 +486,7 @@ fn a_body_that_does_not_arrive_in_10_s_is_a_408_however_it_drips() {
         for outcome in outcomes {
             let (took, answer) = outcome.join().unwrap();
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-            assert!(answer.contains("content-type: application/problem+json\r\n"));
+            assert!(answer.contains("Content-Type: application/problem+json\r\n"));
             assert!(answer.contains(r#""detail":"the body did not arrive within 10 s""#));
             assert!(
                 (Duration::from_millis(9_900)..Duration::from_secs(15)).contains(&took),

@@ -252,7 +252,7 @@ fn a_connection_serves_many_requests_errors_included() {
         assert_eq!(record["stages"].as_array().unwrap().len(), round);
     }
     // Requests that are sent without waiting are answered in their order.
-    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let three = [
         get("/onboard/file"),
         get("/nothing"),
