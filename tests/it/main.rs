@@ -7,7 +7,12 @@ mod fuzz;
 mod house;
 mod support;
 
+mod cli {
+    mod golden;
+}
+
 mod service {
+    mod golden;
     mod life;
     mod logging;
 }
@@ -33,6 +38,7 @@ mod device {
 
 mod seed {
     mod autoinstall_schema;
+    mod golden;
     mod jinja2;
     mod requests;
     mod templates;

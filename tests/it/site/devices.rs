@@ -438,43 +438,6 @@ fn a_faulty_file_at_the_start_stops_no_boot() {
     );
 }
 
-#[test]
-fn check_reads_both_files_also_where_no_template_is_staged() {
-    let data = tempfile::tempdir().unwrap();
-    stage(data.path(), "devices.json", "{\n  \"kitchen\": {}\n}");
-    stage(data.path(), "site.json", "{\n\n  \"username\": 1\n}");
-    let (status, stdout, stderr) = check(data.path());
-    assert_eq!(status, Some(1), "{stdout}{stderr}");
-    for place in ["site.json:3: ", "devices.json:2: "] {
-        let at = format!("{}/{place}", data.path().display());
-        let count = stderr.lines().filter(|line| line.starts_with(&at)).count();
-        assert_eq!(count, 1, "{at}\n{stderr}");
-    }
-    stage(data.path(), "devices.json", DEVICES);
-    stage(data.path(), "site.json", SITE);
-    let (status, stdout, stderr) = check(data.path());
-    assert_eq!((status, stderr.as_str()), (Some(0), ""));
-    assert!(
-        stdout.contains("the embedded defaults are served"),
-        "{stdout}"
-    );
-}
-
-#[test]
-fn check_tries_the_templates_for_every_device_of_the_file() {
-    let data = tempfile::tempdir().unwrap();
-    stage(data.path(), "devices.json", DEVICES);
-    let template = "#cloud-config\nx: 1\n{% if device.role == 'trainer' %}\ny: {{ device.vars.lost }}\n{% endif %}";
-    stage(data.path(), USER_DATA, template);
-    let (status, _, stderr) = check(data.path());
-    assert_eq!(status, Some(1), "{stderr}");
-    let at = format!(
-        "{}/{USER_DATA}:4: for the device {MAC}",
-        data.path().display()
-    );
-    assert!(stderr.starts_with(&at), "{stderr}");
-}
-
 // ---- The box's own second MAC in the neighbour table ---------------------------------------
 
 #[test]

@@ -1,6 +1,7 @@
 //! The real service in a process of its own, and a plain HTTP/1.1 client for it.
 
 pub mod beats;
+pub mod golden;
 pub mod lan;
 pub mod needs;
 pub mod system;
@@ -199,6 +200,12 @@ impl Service {
     /// Everything that was logged so far.
     pub fn log(&self) -> String {
         self.log.text()
+    }
+
+    /// Everything that was logged by a process that has ended.
+    pub fn whole_log(&self) -> String {
+        self.log.wait_for(|_| false);
+        self.log()
     }
 
     /// Waits for a line of the log that has all of `parts`.
