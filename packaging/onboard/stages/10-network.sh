@@ -1,7 +1,7 @@
 # The RJ45 port: the RTL8127 is there, has a driver, a MAC and a link.
 #
-# It is found by its PCI identity, for a name is only a name; the name that it has on a GB10
-# (enP7s7) counts where that identity is one we do not know.
+# It is found by its PCI identity, since names can change. A port of another identity counts if it
+# has the name that this one has on a GB10, enP7s7.
 # shellcheck shell=sh
 set -u
 
@@ -11,10 +11,10 @@ rtl8127=0x8127
 mellanox=0x15b3
 net=$GB10_SYS/class/net
 
-# read_of FILE : its first line; nothing where it cannot be read, as `speed` of a port that is down.
+# read_of FILE : its first line; nothing where it cannot be read, like `speed` of a port that is down.
 read_of() { head -n 1 "$1" 2>/dev/null; }
 
-# link_target LINK : the last part of where it points.
+# link_target LINK : the last part of what it points to.
 link_target() {
     target=$(readlink "$1") && printf '%s\n' "${target##*/}"
 }
@@ -37,7 +37,7 @@ if [ -z "$port" ]; then
         fail "RTL8127 at ${device##*/}: driver $driver is bound, but there is no network interface"
     done
     absent "no RTL8127 (RJ45 port, enP7s7) on the PCI bus. It can vanish at a warm reboot:" \
-        "take the power from the box for a moment"
+        "disconnect the box from power for a moment"
 fi
 
 name=${port##*/}
@@ -65,10 +65,23 @@ for candidate in "$net"/*; do
     [ "$(read_of "$candidate/carrier")" != 1 ] || cx7_up=$((cx7_up + 1))
 done
 
-# Told, not asked for: the server may well be away for a moment.
-if address=$(curl -q -gsS --noproxy '*' --max-time 5 -o "$GB10_TMP/health" -w '%{local_ip}' \
-    "$PROVISION_URL/healthz" 2>/dev/null); then
-    reach="this box is $address to the server"
+# Reported, but not required: the server may well be away for a moment.
+if address=$(python3 -I - "$PROVISION_URL" 2>/dev/null <<'PYTHON'
+import http.client
+import sys
+import urllib.parse
+
+url = urllib.parse.urlsplit(sys.argv[1])
+kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+server = kind(url.hostname, url.port, timeout=5)
+server.connect()
+address = server.sock.getsockname()[0]
+server.request("GET", url.path + "/healthz")
+server.getresponse()
+print(address)
+PYTHON
+); then
+    reach="the server sees this box as $address"
 else
     reach='the server does not answer at present'
 fi

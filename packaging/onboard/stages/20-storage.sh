@@ -28,7 +28,7 @@ for disk in "$GB10_SYS"/block/nvme*n*; do
     sectors=$(read_of "$disk/size") # of 512 bytes, whatever the disk's own are
     disks="$disks${disks:+, }$name $((${sectors:-0} / 1953125)) GB"
 done
-[ -n "$disks" ] || fail "$found: there, but without a namespace: no disk"
+[ -n "$disks" ] || fail "$found: without a namespace, so there is no disk"
 
 probe=$GB10_STATE/tmp/writable
 echo probe >"$probe" || fail "$GB10_STATE cannot be written: is the root file system read-only?"
@@ -36,7 +36,7 @@ rm -f "$probe"
 
 # -P keeps each file system on one line; the field before the percentage is what is available.
 free_mib=$(df -Pk "$GB10_ROOT/" | awk 'NR == 2 { for (i = 3; i <= NF; i++) if ($i ~ /^[0-9]+%$/) print int($(i - 1) / 1024) }')
-[ -n "$free_mib" ] || fail "df tells no free space of $GB10_ROOT/"
+[ -n "$free_mib" ] || fail "df does not tell the free space of $GB10_ROOT/"
 [ "$free_mib" -ge "$least_free_mib" ] \
-    || fail "$free_mib MiB free on $GB10_ROOT/, and $least_free_mib are asked for ($found)"
+    || fail "only $free_mib MiB free on $GB10_ROOT/, at least $least_free_mib are needed ($found)"
 echo "$found; $disks; $((free_mib / 1024)) GiB free on $GB10_ROOT/"

@@ -1,6 +1,6 @@
 # The GPU's driver: nvidia-smi answers.
 #
-# Nothing hangs on memory.total: the memory of a GB10 is shared, and nvidia-smi says [N/A].
+# memory.total is not looked at: a GB10 shares its memory with the CPU, and nvidia-smi says [N/A].
 # shellcheck shell=sh
 set -u
 

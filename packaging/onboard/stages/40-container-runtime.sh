@@ -1,14 +1,14 @@
-# The container runtime: docker, or containerd by itself, and the NVIDIA runtime registered with it.
+# The container runtime: docker, or containerd alone, with the NVIDIA runtime registered.
 # shellcheck shell=sh
 set -u
 
 # Seconds to wait for the daemon, which may still be starting.
 daemon_wait=${GB10_DAEMON_WAIT:-30}
 
-# The NVIDIA container toolkit registers `nvidia`, or another name that its own binary stands behind.
+# The NVIDIA container toolkit registers the name `nvidia`, or its binary under another name.
 register='nvidia-ctk runtime configure registers it'
 
-# answer_of COMMAND… : its output in $answer, waited for as long as the daemon may take.
+# answer_of COMMAND… : puts its output into $answer. It is retried while the daemon may be starting.
 answer_of() {
     until answer=$("$@" 2>&1); do
         [ "$daemon_wait" -gt 0 ] || fail "$1 does not answer: $answer"

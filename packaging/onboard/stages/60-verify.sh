@@ -2,7 +2,7 @@
 #
 # The container is run where there is an image for it: loaded as gb10-gpu-check, or staged as a
 # payload whose target is /opt/gb10/images/gpu-check.tar (the output of `docker save`). Any image
-# with a glibc will do, for the NVIDIA runtime brings nvidia-smi along.
+# with glibc will do, since the NVIDIA runtime adds nvidia-smi.
 # shellcheck shell=sh
 set -u
 
@@ -44,7 +44,7 @@ gpu_container() {
         return
     fi
     progress "running $image"
-    # A former run that was killed may have left its container.
+    # An earlier run that was killed may have left its container.
     docker rm -f gb10-gpu-check >/dev/null 2>&1
     seen=$(docker run --rm --name gb10-gpu-check --pull never --network none --gpus all \
         -e NVIDIA_DRIVER_CAPABILITIES=compute,utility "$image" nvidia-smi -L 2>&1) \

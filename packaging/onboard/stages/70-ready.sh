@@ -1,4 +1,4 @@
-# All is done: one line of where this box stands.
+# All is done: sums up in one line.
 # shellcheck shell=sh
 set -u
 
@@ -8,7 +8,7 @@ for stamp in "$GB10_STATE"/stamps/*; do
     [ ! -e "$stamp" ] || stamps=$((stamps + 1))
 done
 
-# Told, not asked for: what failed besides the onboarding is for the operator to judge.
+# Reported, but not required: the operator judges what failed besides the onboarding.
 failed=''
 if command -v systemctl >/dev/null; then
     failed="; failed units: $(systemctl list-units --state=failed --no-legend --plain 2>/dev/null \

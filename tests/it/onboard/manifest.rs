@@ -154,12 +154,12 @@ impl Run {
 
 /// What a device makes of a manifest.
 fn device(manifest: &Path) -> Output {
-    let script = concat!(
+    let program = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/packaging/onboard/gb10-onboard"
     );
-    let mut command = Command::new("sh");
-    command.args([Path::new(script), Path::new("--manifest"), manifest]);
+    let mut command = Command::new(program);
+    command.args([Path::new("--manifest"), manifest]);
     command.output().unwrap()
 }
 
