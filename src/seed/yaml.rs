@@ -20,6 +20,9 @@ const FLOW_INDENTATION: [&str; 2] = [
 /// Most places that are indented for the sake of those rules. A text with more is not checked.
 const MAX_INDENTED: usize = 1_000;
 
+/// Longest that all texts together may be that are read for the sake of those rules, in bytes.
+const MAX_READ: usize = 64 << 20;
+
 /// Deeper than what surrounds such a place.
 const INDENT: &str = "                                ";
 
@@ -35,7 +38,8 @@ pub struct YamlError {
 /// Checks that `text` is one YAML document with a mapping at its root.
 pub fn check_mapping(text: &str) -> Result<(), YamlError> {
     let mut text = Cow::Borrowed(text);
-    for _ in 0..MAX_INDENTED {
+    let attempts = MAX_INDENTED.min(1 + MAX_READ / text.len().max(1));
+    for _ in 0..attempts {
         let error = match Outline::of(&text) {
             Ok(outline) => return outline.check(&text),
             Err(error) => error,

@@ -4,7 +4,7 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, State, Value, filters};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::text::{defined, joined, json, text};
+use super::text::{defined, joined, json, pay_for, text};
 use super::{Args, bind};
 
 /// What Python's `urllib.parse.quote` encodes in a query.
@@ -44,11 +44,13 @@ pub(super) fn default(value: &Value, args: Args) -> Result<Value, Error> {
 }
 
 /// `escape`, with the entities of Python's markupsafe.
-pub(super) fn escape(value: &Value) -> Result<Value, Error> {
+pub(super) fn escape(state: &State, value: &Value) -> Result<Value, Error> {
     if value.is_safe() {
         return Ok(value.clone());
     }
-    let escaped = text(value)?
+    let text = text(state, value)?;
+    pay_for(state, text.len() * "&amp;".len())?;
+    let escaped = text
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;");
@@ -57,14 +59,17 @@ pub(super) fn escape(value: &Value) -> Result<Value, Error> {
 }
 
 /// `indent`, which in minijinja drops the last newline and takes no text to indent with.
-pub(super) fn indent(value: &Value, args: Args) -> Result<String, Error> {
+pub(super) fn indent(state: &State, value: &Value, args: Args) -> Result<String, Error> {
     let [width, first, blank] = bind(["width", "first", "blank"], args.into_values())?;
     let (first, blank) = (is_true(first), is_true(blank));
     let by = match width.unwrap_or(4.into()) {
-        width if width.as_str().is_some() => text(&width)?,
+        width if width.as_str().is_some() => text(state, &width)?,
         width => " ".repeat(u16::try_from(width)?.into()),
     };
-    let text = text(value)?.replace("\r\n", "\n").replace('\r', "\n");
+    let text = text(state, value)?
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
+    pay_for(state, by.len() * (1 + text.matches('\n').count()))?;
     let lines = text.split('\n').enumerate();
     let lines = lines.map(|(index, line)| match index {
         0 if !first => line.to_owned(),
@@ -84,8 +89,8 @@ pub(super) fn join(state: &mut State, value: Value, args: Args) -> Result<String
             state.apply_filter("map", &[value, attribute.into()])?
         }
     };
-    let with = with.as_ref().map(text).transpose()?.unwrap_or_default();
-    joined(&with, defined(&items)?)
+    let with = with.map(|with| text(state, &with)).transpose()?;
+    joined(state, &with.unwrap_or_default(), defined(&items)?)
 }
 
 /// `int` or `float`, which in minijinja fail for a text that is no number, and in Python are zero;
@@ -107,25 +112,29 @@ pub(super) fn number(
 
 /// `tojson`: what minijinja writes with its keys in their order, non-ASCII as it is and `null`
 /// for what is undefined, Python writes sorted, in ASCII and not at all.
-pub(super) fn tojson(value: &Value, args: Args) -> Result<Value, Error> {
+pub(super) fn tojson(state: &State, value: &Value, args: Args) -> Result<Value, Error> {
     let [indent] = bind(["indent"], args.into_values())?;
     let indent = indent.filter(|indent| !indent.is_none());
     let indent = indent.map(u16::try_from).transpose()?;
-    let written = json(value, indent.map(usize::from), 0)?;
+    let written = json(state, value, indent.map(usize::from), 0)?;
     Ok(Value::from_safe_string(written))
 }
 
 /// `urlencode`: a text as a path, a dict or a list of pairs as a query.
-pub(super) fn urlencode(value: &Value) -> Result<String, Error> {
+pub(super) fn urlencode(state: &State, value: &Value) -> Result<String, Error> {
+    let encoded = |value: &Value, kept| -> Result<String, Error> {
+        let text = text(state, value)?;
+        pay_for(state, text.len() * "%20".len())?;
+        Ok(utf8_percent_encode(&text, kept).to_string())
+    };
     let pairs = match value.kind() {
         ValueKind::Map => filters::items(value)?,
         ValueKind::Seq | ValueKind::Iterable => value.clone(),
-        _ => return Ok(utf8_percent_encode(&text(value)?, PATH).to_string()),
+        _ => return encoded(value, PATH),
     };
     let part = |pair: &Value, index| -> Result<String, Error> {
-        let part = text(&pair.get_item_by_index(index)?)?;
-        let quoted = utf8_percent_encode(&part, QUERY).to_string();
-        Ok(quoted.replace("%20", "+"))
+        let part = encoded(&pair.get_item_by_index(index)?, QUERY)?;
+        Ok(part.replace("%20", "+"))
     };
     let pair = |pair: Value| Ok(format!("{}={}", part(&pair, 0)?, part(&pair, 1)?));
     let query = pairs.try_iter()?.map(pair);

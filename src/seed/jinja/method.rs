@@ -5,7 +5,7 @@ use minijinja::{Error, State, Value, filters};
 use minijinja_contrib::pycompat;
 
 use super::bind;
-use super::text::{defined, joined};
+use super::text::{defined, joined, pay_for, text as text_of};
 
 /// The methods of Python's values: those of its strings that minijinja-contrib lacks or that
 /// yield something else there, then minijinja-contrib's.
@@ -17,6 +17,7 @@ pub(super) fn method(
 ) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         args.iter().try_for_each(|arg| defined(arg).map(drop))?;
+        pay_for(state, size_of_result(state, text, name, args)?)?;
         if let Some(result) = string_method(state, text, name, args)? {
             return Ok(result);
         }
@@ -32,7 +33,7 @@ fn string_method(
     args: &[Value],
 ) -> Result<Option<Value>, Error> {
     Ok(Some(match name {
-        "join" => joined(text, from_args::<(&Value,)>(args)?.0)?.into(),
+        "join" => joined(state, text, from_args::<(&Value,)>(args)?.0)?.into(),
         "ljust" | "rjust" | "center" | "zfill" => padded(text, name, args)?.into(),
         "partition" | "rpartition" => {
             let (separator,) = from_args::<(&str,)>(args)?;
@@ -81,6 +82,47 @@ fn string_method(
         }
         _ => return Ok(None),
     }))
+}
+
+/// At most how many bytes a method of a string makes that can make much of little.
+fn size_of_result(state: &State, text: &str, name: &str, args: &[Value]) -> Result<usize, Error> {
+    let argument = |index: usize| args.get(index).and_then(Value::as_str);
+    Ok(match name {
+        "replace" => {
+            let (old, new) = (argument(0).unwrap_or_default(), argument(1));
+            let new = new.unwrap_or_default().len();
+            text.len()
+                .saturating_add(text.matches(old).count().saturating_mul(new))
+        }
+        "split" | "rsplit" | "splitlines" => {
+            let parts = match (name, argument(0)) {
+                ("splitlines", _) => text.lines().count(),
+                (_, Some(separator)) => 1 + text.matches(separator).count(),
+                (_, None) => text.split_whitespace().count(),
+            };
+            parts * size_of::<Value>() + text.len()
+        }
+        "format" => {
+            let mut largest = widest(text);
+            for arg in args {
+                largest += match arg.as_str() {
+                    Some(text) => text.len(),
+                    None => text_of(state, arg)?.len(),
+                };
+            }
+            text.len()
+                .saturating_add(text.matches('{').count().saturating_mul(largest))
+        }
+        _ => text.len(),
+    })
+}
+
+/// The largest number in a text: no field of a format is padded to more.
+fn widest(text: &str) -> usize {
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    let numbers = numbers.filter(|number| !number.is_empty());
+    let numbers = numbers.map(|number| number.parse().unwrap_or(usize::MAX / 2));
+    numbers.max().unwrap_or(0)
 }
 
 /// Python's `str.ljust`, `rjust`, `center` and `zfill`.

@@ -3,7 +3,7 @@
 //! Operators' templates were written for Python (`jinja2.Environment` with its defaults, plus a
 //! strict undefined), so [minijinja] is mended here where its text differs: how a value is
 //! printed, filters that differ or lack an argument, and methods of Python's strings.
-//! `tests/jinja2.rs` compares both, byte for byte, and lists every known difference.
+//! `tests/it/seed/jinja2.rs` compares both, byte for byte, and lists every known difference.
 //!
 //! Python reads a template as a text file, so whoever loads one must first turn CRLF and CR into
 //! LF. What stays different, too:
@@ -28,12 +28,23 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 use minijinja::{UndefinedBehavior, Value, filters};
 use minijinja_contrib::{filters as contrib, globals};
 
+mod depth;
 mod filter;
 mod method;
 mod text;
 
+pub use depth::too_deep;
 use filter::{by_name, number};
 use text::text;
+
+/// What one rendering may use up: a step costs 1, and so do 64 bytes that it makes. The default
+/// template takes some 200; 8 MiB of text takes all of it. The engine sees to it, and
+/// [`text::pay_for`] where it charges too late.
+const FUEL: u64 = 128 * 1024;
+
+/// The stack that a thread needs to render any template: [`FUEL`] buys some 16,000 lists in one
+/// another, and comparing such takes 3 KiB for each.
+pub const STACK: usize = 64 << 20;
 
 /// The arguments of a call in a template, for [`bind`].
 type Args = Rest<ValueOrKwargs>;
@@ -41,6 +52,7 @@ type Args = Rest<ValueOrKwargs>;
 /// An environment in which a Jinja2 template renders to what Python's Jinja2 renders it to.
 pub fn environment() -> Environment<'static> {
     let mut env = Environment::new();
+    env.set_fuel(Some(FUEL));
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     env.set_formatter(print);
@@ -60,7 +72,7 @@ pub fn environment() -> Environment<'static> {
     env.add_filter("int", number(Value::from_function(filters::int), 0));
     env.add_filter("items", filters::items); // of an undefined there are none
     env.add_filter("join", filter::join);
-    env.add_filter("string", |value: &Value| text(value));
+    env.add_filter("string", text);
     env.add_filter("striptags", contrib::striptags);
     env.add_filter("tojson", filter::tojson);
     env.add_filter("urlencode", filter::urlencode);
@@ -88,9 +100,9 @@ fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error
     let printed = match state.auto_escape() {
         AutoEscape::None => match value.as_str() {
             Some(text) => return out.write_str(text).map_err(Error::from),
-            None => text(value)?,
+            None => text(state, value)?,
         },
-        _ => text(&filter::escape(value)?)?,
+        _ => text(state, &filter::escape(state, value)?)?,
     };
     out.write_str(&printed).map_err(Error::from)
 }
