@@ -51,6 +51,9 @@ pub enum ApiError {
         "Host: {0} is not this host: expected its address, localhost, its name or one in SERVER_NAMES"
     )]
     ForeignHost(String),
+    /// A staged file cannot be read now: nobody knows what is in it, or whether it is there.
+    #[error("a file that this answer needs cannot be read now: try again")]
+    Unreadable,
     /// `If-Match` or `If-Unmodified-Since` asks for another version of the file.
     #[error("the file is not the version that the request asks for")]
     PreconditionFailed,
@@ -113,7 +116,8 @@ impl ApiError {
         error
     }
 
-    fn status(&self) -> StatusCode {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Mac(_) | Self::Path(_) | Self::Condition | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
@@ -133,7 +137,7 @@ impl ApiError {
             Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_)) => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -143,7 +147,7 @@ impl ApiError {
     /// with more to say.
     fn reason_to_log(&self) -> Option<Refusal> {
         match self {
-            Self::Store(_) | Self::Internal | Self::NotServed => None,
+            Self::Store(_) | Self::Internal | Self::NotServed | Self::Unreadable => None,
             Self::PreconditionFailed | Self::RangeNotSatisfiable | Self::Condition => None,
             error => Some(Refusal(error.to_string())),
         }

@@ -47,12 +47,17 @@ pub async fn file(
         Unreachable::Missing | Unreachable::NotRegular => {
             OnboardingFile::embedded(&path).ok_or(ApiError::NoSuchFile)
         }
-        // A device learns only that there is no such file; the operator learns why.
+        // A device learns only that there is no such file, or that it cannot be read now; the
+        // operator learns why.
         error => {
             let ip = connection.ip();
-            let path = shown(&path);
-            warn!(gb10.ip = %ip, file = &*path, gb10.status = 404, reason = %error, "an onboarding file is not served: {path} to {ip}: {error}");
-            Err(ApiError::NotServed)
+            let answer = match error {
+                Unreachable::Io(_) => ApiError::Unreadable,
+                _ => ApiError::NotServed,
+            };
+            let (path, status) = (shown(&path), answer.status().as_u16());
+            warn!(gb10.ip = %ip, file = &*path, gb10.status = status, reason = %error, "an onboarding file is not served: {path} to {ip}, {status}: {error}");
+            Err(answer)
         }
     })?;
     if let Some(range) = request.headers_mut().remove(header::RANGE)

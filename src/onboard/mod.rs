@@ -16,6 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::files::Fault;
 
@@ -46,17 +47,35 @@ pub enum Unreachable {
     /// Somebody writes to it.
     #[error("changed while it was hashed: run this again when it is complete")]
     Changed,
-    /// The system refused.
+    /// The system refuses it for good: the service may not read it, or its links lead in a circle.
+    #[error("cannot be read: {0}")]
+    Refused(io::Error),
+    /// The system refused. It may not at the next attempt.
     #[error("cannot be read: {0}")]
     Io(io::Error),
 }
+
+/// What the system says of a file however often it is asked.
+const REFUSALS: [Errno; 6] = [
+    Errno::ACCESS,
+    Errno::INVAL,
+    Errno::LOOP,
+    Errno::NAMETOOLONG,
+    Errno::NXIO,
+    Errno::PERM,
+];
 
 impl From<io::Error> for Unreachable {
     fn from(error: io::Error) -> Self {
         match (error.kind(), error.raw_os_error()) {
             // cap-std's own refusal; the system's has a number.
             (io::ErrorKind::PermissionDenied, None) => Self::Outside,
-            (io::ErrorKind::NotFound, _) => Self::Missing,
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => Self::Missing,
+            // A byte that no path has.
+            (io::ErrorKind::InvalidInput, None) => Self::NotPlain,
+            (_, Some(number)) if REFUSALS.iter().any(|it| it.raw_os_error() == number) => {
+                Self::Refused(error)
+            }
             _ => Self::Io(error),
         }
     }
