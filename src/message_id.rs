@@ -11,6 +11,8 @@ pub const STAGE_FAILED: &str = "a9d0145054084a9d9fea8f110b66cb26";
 pub const DEVICE_READY: &str = "d6b1fc29e5294e96bfb1f2ec26de92cd";
 /// A staged template is missing or has a fault, so that something else is served.
 pub const TEMPLATE_BROKEN: &str = "dabbb1202b0c4ccca85df6a91dbe107c";
+/// A staged file cannot be read, though it is there.
+pub const STAGED_UNREADABLE: &str = "ad6ef878c6c94161a4fbfb6befae894a";
 /// `clients.json` was unreadable and was moved aside.
 pub const STATE_CORRUPT: &str = "e39a94d5ba614a39b5dbab110863e85a";
 /// The state cannot be written.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 
@@ -64,11 +64,6 @@ impl FileStamp {
         (self.size, self.modified) == (other.size, other.modified)
     }
 
-    /// Whether the file's last change lies far enough before `read_at` for a later one to show.
-    pub fn is_settled(&self, read_at: SystemTime) -> bool {
-        self.unchanged_for(SETTLING_TIME, read_at)
-    }
-
     /// Whether at `now` the file's last change was at least `time` ago.
     pub fn unchanged_for(&self, time: Duration, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -77,35 +72,70 @@ impl FileStamp {
 }
 
 /// A file's state when it was read; no stamp where there was none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Watch {
     stamp: Option<FileStamp>,
+    /// When the file was first seen in this state.
+    seen: Instant,
     settled: bool,
+    /// When the file has to be read again, changed or not.
+    until: Option<Instant>,
 }
 
 impl Watch {
-    /// The state of the file at `path`, to be taken before the file is read.
-    pub fn at(path: &Path) -> Self {
-        let now = SystemTime::now();
-        match FileStamp::at(path) {
-            Ok(stamp) => Self {
-                stamp,
-                settled: stamp.is_none_or(|stamp| stamp.is_settled(now)),
-            },
-            Err(_) => Self {
-                stamp: None,
-                settled: false,
-            },
+    /// The state of a file, where the clocks were read before the file was. `before` is what was
+    /// seen of it last.
+    ///
+    /// The file's own times tell at once that a file of old is settled. Where they lie in the
+    /// future, or the clock was set back, the monotonic clock tells it a moment later.
+    pub fn new(
+        stamp: Option<FileStamp>,
+        before: Option<&Self>,
+        wall_clock: SystemTime,
+        now: Instant,
+    ) -> Self {
+        let seen = match before {
+            Some(before) if before.stamp == stamp => before.seen,
+            _ => now,
+        };
+        let is_settled = |stamp: FileStamp| {
+            stamp.unchanged_for(SETTLING_TIME, wall_clock)
+                || now.duration_since(seen) >= SETTLING_TIME
+        };
+        Self {
+            stamp,
+            seen,
+            settled: stamp.is_none_or(is_settled),
+            until: None,
         }
     }
 
-    /// Whether there was a file.
-    pub fn is_there(&self) -> bool {
-        self.stamp.is_some()
+    /// The state of the file at `path` now. Where that cannot be seen, nothing holds.
+    pub fn at(path: &Path, before: Option<&Self>) -> Self {
+        let (wall_clock, now) = (SystemTime::now(), Instant::now());
+        match FileStamp::at(path) {
+            Ok(stamp) => Self::new(stamp, before, wall_clock, now),
+            Err(_) => Self::new(None, None, wall_clock, now).until(now),
+        }
+    }
+
+    /// Holds no longer than until then.
+    pub fn until(self, until: Instant) -> Self {
+        Self {
+            until: Some(until),
+            ..self
+        }
+    }
+
+    /// Whether there is no file, and only one that appears would change that.
+    pub fn is_of_nothing(&self) -> bool {
+        self.stamp.is_none() && self.until.is_none()
     }
 
     /// Whether a file read then would read the same now.
     pub fn still_holds(&self, path: &Path) -> bool {
-        self.settled && FileStamp::at(path).is_ok_and(|stamp| stamp == self.stamp)
+        self.settled
+            && self.until.is_none_or(|until| Instant::now() < until)
+            && FileStamp::at(path).is_ok_and(|stamp| stamp == self.stamp)
     }
 }

@@ -1,6 +1,6 @@
 //! `GET /cloud-init/…`: the NoCloud seed.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use tracing::{info, warn};
 use super::identity::{Claim, Identity, identify, vouch};
 use super::{ApiError, App};
 use crate::device::fetches::Fetch;
-use crate::device::mac::{MacSource, UNKNOWN, claimed};
+use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
+use crate::files::Fault;
 use crate::message_id;
 use crate::net::Connection;
-use crate::seed::{Device, SeedFile};
+use crate::seed::{Device, RenderError, SeedFile};
 
 /// `/cloud-init/user-data`, perhaps with `?mac=`.
 pub async fn file(
@@ -110,7 +111,8 @@ async fn serve(
     } = asked;
     let ip = connection.ip();
     let Identity { mac, source } = identify(app, connection, claim).await;
-    let devices = app.site_files.devices();
+    let refused = |fault| refused(mac, ip, &fault);
+    let devices = app.site_files.readable_devices().map_err(refused)?;
     let device = Device {
         mac,
         known: mac
@@ -123,7 +125,12 @@ async fn serve(
     let rendered = app
         .templates
         .render(file, &device)
-        .map_err(|error| ApiError::internal("rendering an embedded template", error))?;
+        .map_err(|error| match error {
+            RenderError::Unread(fault) => refused(fault),
+            RenderError::Defect(error) => {
+                ApiError::internal("rendering an embedded template", error)
+            }
+        })?;
 
     // Whoever asks for the headers alone looks, and does not boot.
     if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
@@ -173,6 +180,23 @@ async fn serve(
         rendered.text,
     )
         .into_response())
+}
+
+/// A seed whose files cannot be read: a box that asks again gets the right one, and one that got
+/// another would install it.
+fn refused(mac: Option<MacAddr>, ip: IpAddr, fault: &Fault) -> ApiError {
+    let error = ApiError::Unreadable;
+    let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
+    warn!(
+        message_id = message_id::STAGED_UNREADABLE,
+        gb10.mac = mac,
+        gb10.ip = %ip,
+        gb10.template = fault.file,
+        gb10.status = error.status().as_u16(),
+        reason = fault.reason,
+        "a staged file cannot be read, no seed is served to {mac} at {ip}: {fault}"
+    );
+    error
 }
 
 /// Where the device reached us: by the Host header if that is a plain authority, since the device

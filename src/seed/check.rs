@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use minijinja::Value;
+
 use super::context::Device;
-use super::fault::fault_of;
 use super::staged::{Source, checked};
-use super::{SeedFile, Templates};
+use super::{SeedFile, Templates, on_a_deep_stack};
 use crate::files::Fault;
 
 impl Templates {
@@ -14,10 +15,15 @@ impl Templates {
     /// for a sample device, for an unknown one and for all of `devices.json`, the others, which
     /// they may include, are compiled.
     pub fn check(&self) -> (Vec<String>, Vec<Fault>) {
-        let (site, devices) = (self.site_files.site(), self.site_files.devices());
+        on_a_deep_stack(|| self.check_all())
+    }
+
+    fn check_all(&self) -> (Vec<String>, Vec<Fault>) {
+        let site = self.site_files.site().unwrap_or_default();
+        let devices = self.site_files.devices();
         let staged = self.current(&site);
-        let mut faults: Vec<Fault> = staged.faults().cloned().collect();
-        let (names, unreadable) = staged_names(&self.folder);
+        let mut faults = staged.faults();
+        let (names, unreadable) = staged_names(&self.texts.folder);
         faults.extend(unreadable);
         // What fails for one device mostly fails for all, and is named once.
         let mut found = |whose: &str, fault: Fault| {
@@ -40,19 +46,26 @@ impl Templates {
             };
             let context = device.context(&site, &self.fallback_password_hash);
             for file in SeedFile::ALL {
-                let own = staged.own_template(&self.folder, file, &device);
-                let outcome = match (own, staged.source(file)) {
-                    (Some(own), _) => staged.try_out(file, &own, &context),
-                    (None, Source::Sound | Source::Doubtful(_)) => {
-                        staged.try_out(file, file.template(), &context)
+                let name = file.template();
+                let outcome = match (staged.own_template(file, &device), staged.source(file)) {
+                    (Err(fault), _) => Err(fault),
+                    (Ok(Some(own)), _) => {
+                        let outcome = staged.try_out(file, &own, &context);
+                        outcome.map_err(|failure| failure.fault(&own))
                     }
-                    (None, Source::NotStaged) if file == SeedFile::UserData => {
-                        let text = self.embedded.get_template(file.template());
+                    (Ok(None), Source::Sound | Source::Doubtful(_)) => {
+                        let outcome = staged.try_out(file, name, &context);
+                        outcome.map_err(|failure| failure.fault(name))
+                    }
+                    (Ok(None), Source::NotStaged) if file == SeedFile::UserData => {
+                        let text = self.embedded.get_template(name);
                         let text = text.and_then(|template| template.render(context.clone()));
-                        let text = text.map_err(|error| fault_of(&error));
-                        text.and_then(|text| checked(file, file.template(), text))
+                        let text = text.map_err(|error| self.fault_of_embedded(&error, &context));
+                        text.and_then(|text| checked(file, name, text))
                     }
-                    (None, Source::NotStaged | Source::Faulty(_)) => continue,
+                    (Ok(None), Source::NotStaged | Source::Faulty(_) | Source::Unread(_)) => {
+                        continue;
+                    }
                 };
                 if let Err(fault) = outcome {
                     found(&whose, fault);
@@ -60,8 +73,8 @@ impl Templates {
             }
         }
         for name in &names {
-            if let Err(error) = staged.environment.get_template(name) {
-                found("", fault_of(&error));
+            if let Err(failure) = staged.compile(name, &Value::UNDEFINED) {
+                found("", failure.fault(name));
             }
         }
         (names, faults)
@@ -85,7 +98,17 @@ fn staged_names(folder: &Path) -> (Vec<String>, Vec<Fault>) {
                 continue;
             }
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    unreadable.push(Fault::new(
+                        &relative.display().to_string(),
+                        error.to_string(),
+                    ));
+                    continue;
+                }
+            };
             let path = relative.join(entry.file_name());
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);

@@ -4,21 +4,28 @@
 //! such folder, the embedded defaults are served. Once there is, its `user-data.yaml.j2` counts:
 //! if that is missing or fails, the device gets a minimal fallback autoinstall, so that no box
 //! ever waits at two in the morning for a template to be mended.
+//!
+//! A file that cannot be read is another matter: its last good text stays in force, and where there
+//! never was one, nothing is rendered in its place. Boxes ask again.
 
 mod check;
 mod context;
 mod fault;
 pub mod jinja;
+mod sources;
 mod staged;
 pub mod yaml;
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use minijinja::{Environment, Error};
+use minijinja::{Environment, Error, Value};
 
 pub use context::Device;
-use fault::fault_of;
+use fault::{Failure, failure_of};
+pub use jinja::STACK as RENDERING_STACK;
+use sources::Sources;
 use staged::{Source, Staged};
 
 use crate::embedded;
@@ -111,9 +118,20 @@ pub struct Rendered {
     pub fault: Option<Fault>,
 }
 
+/// Why a file of a seed was not rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// A staged file cannot be read, and never could: nobody knows what the operator wants.
+    #[error("{0}")]
+    Unread(Fault),
+    /// The fallback failed, which only a defect of ours can cause.
+    #[error(transparent)]
+    Defect(#[from] Error),
+}
+
 /// All templates: the staged ones, always as they are on the disk, and the embedded ones.
 pub struct Templates {
-    folder: PathBuf,
+    texts: Arc<Sources>,
     site_files: Arc<SiteFiles>,
     fallback_password_hash: String,
     embedded: Environment<'static>,
@@ -132,10 +150,13 @@ impl Templates {
         embedded.add_template(SeedFile::UserData.template(), embedded::USER_DATA)?;
         embedded.add_template(SeedFile::MetaData.template(), embedded::META_DATA)?;
         embedded.add_template(FALLBACK, embedded::FALLBACK)?;
-        let staged = Staged::load(&folder, fallback_password_hash, &site_files.site());
-        staged.report(&folder);
+        let texts = Arc::new(Sources::new(folder));
+        let site = site_files.site().unwrap_or_default();
+        let load = || Staged::load(&texts, fallback_password_hash, &site, None);
+        let staged = on_a_deep_stack(load);
+        staged.report();
         Ok(Self {
-            folder,
+            texts,
             site_files,
             fallback_password_hash: fallback_password_hash.to_owned(),
             embedded,
@@ -145,19 +166,20 @@ impl Templates {
     }
 
     /// Renders one file of the seed: from the device's own template, else from the common one,
-    /// else from the embedded one, else from the fallback.
-    ///
-    /// An error means that the fallback failed, which only a defect of ours can cause.
-    pub fn render(&self, file: SeedFile, device: &Device) -> Result<Rendered, Error> {
-        let site = self.site_files.site();
+    /// else from the embedded one, else from the fallback. A thread that calls this has a stack of
+    /// [`RENDERING_STACK`].
+    pub fn render(&self, file: SeedFile, device: &Device) -> Result<Rendered, RenderError> {
+        let site = self.site_files.site().map_err(RenderError::Unread)?;
         let context = device.context(&site, &self.fallback_password_hash);
         let staged = self.current(&site);
-        let own = staged.own_template(&self.folder, file, device);
+        let own = staged.own_template(file, device);
+        let own = own.map_err(RenderError::Unread)?;
         let own = own.map(|name| staged.try_out(file, &name, &context));
         let common = || match staged.source(file) {
             Source::Sound => Some(staged.render(file, file.template(), &context)),
             Source::Doubtful(_) => Some(staged.try_out(file, file.template(), &context)),
-            Source::Faulty(fault) => Some(Err(fault.clone())),
+            Source::Faulty(fault) => Some(Err(Failure::Fault(fault.clone()))),
+            Source::Unread(fault) => Some(Err(Failure::Unread(fault.clone()))),
             Source::NotStaged => None,
         };
         let mut fault = None;
@@ -173,7 +195,9 @@ impl Templates {
                         fault,
                     });
                 }
-                Err(found) => fault = Some(found),
+                Err(Failure::NotThere) => {}
+                Err(Failure::Fault(found)) => fault = Some(found),
+                Err(Failure::Unread(found)) => return Err(RenderError::Unread(found)),
             }
         }
         let embedded = |name| self.embedded.get_template(name)?.render(context.clone());
@@ -184,7 +208,7 @@ impl Templates {
                 Ok(text) => (text, Origin::Embedded),
                 // The site's values do not fit it.
                 Err(error) => {
-                    fault = Some(fault_of(&error));
+                    fault = Some(self.fault_of_embedded(&error, &context));
                     (embedded(FALLBACK)?, Origin::Fallback)
                 }
             },
@@ -199,18 +223,28 @@ impl Templates {
 
     /// The faults of the common templates and of the site's files as they are now.
     pub fn faults(&self) -> Vec<Fault> {
-        let staged = self.current(&self.site_files.site());
-        staged
-            .faults()
-            .cloned()
-            .chain(self.site_files.faults())
-            .collect()
+        let of_templates = match self.site_files.site() {
+            Ok(site) if self.loaded().is_current(&site) => self.loaded().faults(),
+            Ok(site) => on_a_deep_stack(|| self.current(&site)).faults(),
+            Err(_) => Vec::new(),
+        };
+        let of_site = self.site_files.faults();
+        of_templates.into_iter().chain(of_site).collect()
     }
 
     /// Loads all templates again, changed or not.
     pub fn reload(&self) {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.load_again(&self.site_files.site());
+        if let Ok(site) = self.site_files.site() {
+            on_a_deep_stack(|| self.load_again(&site));
+        }
+    }
+
+    /// What is wrong with an embedded template: the site's values.
+    fn fault_of_embedded(&self, error: &Error, context: &Value) -> Fault {
+        let name = SeedFile::UserData.template();
+        let stands_in = |_: &str, word: &str| embedded::USER_DATA.contains(word);
+        failure_of(error, name, context, stands_in).fault(name)
     }
 
     fn current(&self, site: &Arc<Site>) -> Arc<Staged> {
@@ -233,15 +267,26 @@ impl Templates {
     }
 
     fn load_again(&self, site: &Arc<Site>) -> Arc<Staged> {
-        let staged = Arc::new(Staged::load(
-            &self.folder,
-            &self.fallback_password_hash,
-            site,
-        ));
-        if !staged.same_outcome(&self.loaded()) {
-            staged.report(&self.folder);
+        let before = self.loaded();
+        let hash = &self.fallback_password_hash;
+        let staged = Arc::new(Staged::load(&self.texts, hash, site, Some(&before)));
+        if !staged.same_outcome(&before) {
+            staged.report();
         }
         *self.staged.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&staged);
         staged
     }
+}
+
+/// Calls it where any template can be rendered.
+fn on_a_deep_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(RENDERING_STACK);
+        match thread.spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // No more threads to be had: most templates need no such stack.
+            Err(_) => work(),
+        }
+    })
 }

@@ -1,20 +1,21 @@
 //! The staged templates: read when they change, tried before a device gets them.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use minijinja::{Environment, Error, ErrorKind, Value};
 use tracing::{info, warn};
 
 use super::context::{Device, sample_mac};
-use super::fault::{fault_of, without_secret};
+use super::fault::{Failure, failure_of};
+use super::sources::{Sources, Watched, note};
 use super::{SeedFile, jinja, yaml};
 use crate::files::Fault;
 use crate::files::stamp::{FileStamp, Watch};
 use crate::message_id;
 use crate::site::Site;
+
+/// Longest text of a seed's file, in bytes. Checking one takes time, and no installer wants it.
+const MAX_TEXT: usize = 1 << 20;
 
 /// The first line without which cloud-init applies nothing of a user-data file.
 const CLOUD_CONFIG: &str = "#cloud-config";
@@ -24,6 +25,7 @@ pub(super) struct Staged {
     pub(super) environment: Environment<'static>,
     /// What there is in common for all devices.
     sources: [Source; SeedFile::ALL.len()],
+    texts: Arc<Sources>,
     /// Every file that was looked for, the folder itself included.
     watched: Watched,
     /// The values that the templates were tried with.
@@ -38,106 +40,133 @@ pub(super) enum Source {
     /// One that the sample device could not be served from. Another device may: it may be one of
     /// those for which the template has what it needs.
     Doubtful(Fault),
-    /// One that no device is served from, because it is missing, unreadable or no template.
+    /// One that no device is served from, because it is missing or no template.
     Faulty(Fault),
+    /// One that is perhaps there, but cannot be read now.
+    Unread(Fault),
     /// None, and none is needed.
     NotStaged,
 }
 
-type Watched = Arc<Mutex<BTreeMap<PathBuf, Watch>>>;
-
 impl Staged {
-    pub(super) fn load(folder: &Path, fallback_password_hash: &str, site: &Arc<Site>) -> Self {
+    /// Loads the templates, and tries them. `before` is what was loaded last.
+    pub(super) fn load(
+        texts: &Arc<Sources>,
+        fallback_password_hash: &str,
+        site: &Arc<Site>,
+        before: Option<&Self>,
+    ) -> Self {
         let watched = Watched::default();
         let mut environment = jinja::environment();
-        let (base, notes) = (folder.to_owned(), Arc::clone(&watched));
-        environment.set_loader(move |name| read_template(&base, name, &notes));
-        let sources = [const { Source::NotStaged }; 4];
+        let (loader, notes) = (Arc::clone(texts), Arc::clone(&watched));
+        environment.set_loader(move |name| loader.read(name, &notes));
         let mut staged = Self {
             environment,
-            sources,
+            sources: [const { Source::NotStaged }; 4],
+            texts: Arc::clone(texts),
             watched,
             site: Arc::clone(site),
         };
-        let sample = Device::sample(sample_mac());
-        let context = sample.context(site, fallback_password_hash);
-        let is_there = staged.look_for(folder);
+        let folder = &texts.folder;
+        let seen = before.and_then(|before| {
+            let watched = before.watched.lock();
+            let watched = watched.unwrap_or_else(PoisonError::into_inner);
+            watched.get(folder).cloned()
+        });
+        note(&staged.watched, folder, &Watch::at(folder, seen.as_ref()));
+        let context = Device::sample(sample_mac()).context(site, fallback_password_hash);
         for file in SeedFile::ALL {
-            let unreadable = |error: io::Error| {
-                Source::Faulty(Fault::new(
-                    file.template(),
-                    format!("cannot be read: {error}"),
-                ))
-            };
-            staged.sources[file as usize] = match &is_there {
-                Ok(false) => Source::NotStaged,
-                Ok(true) => match staged.look_for(&folder.join(file.template())) {
-                    Ok(true) => staged.verdict(file, &context),
-                    Ok(false) if file == SeedFile::UserData => Source::Faulty(Fault::new(
-                        file.template(),
-                        "missing from the folder of staged templates",
-                    )),
-                    Ok(false) => Source::NotStaged,
-                    Err(error) => unreadable(error),
-                },
-                Err(error) => unreadable(error.kind().into()),
-            };
+            staged.sources[file as usize] = staged.verdict(file, &context);
         }
         staged
     }
 
-    /// Whether a file is there, now and until [`is_current`](Self::is_current) says otherwise.
-    fn look_for(&self, path: &Path) -> io::Result<bool> {
-        watch(&self.watched, path);
-        FileStamp::at(path).map(|stamp| stamp.is_some())
+    fn verdict(&self, file: SeedFile, sample: &Value) -> Source {
+        let name = file.template();
+        match self.compile(name, sample) {
+            Ok(()) => match self.try_out(file, name, sample) {
+                Ok(_) => Source::Sound,
+                Err(failure) => Source::Doubtful(failure.fault(name)),
+            },
+            Err(Failure::Fault(fault)) => Source::Faulty(fault),
+            Err(Failure::Unread(fault)) => Source::Unread(fault),
+            Err(Failure::NotThere) => match FileStamp::at(&self.texts.folder) {
+                Ok(Some(_)) if file == SeedFile::UserData => {
+                    let reason = "missing from the folder of staged templates";
+                    Source::Faulty(Fault::new(name, reason))
+                }
+                Ok(_) => Source::NotStaged,
+                Err(error) => {
+                    let reason = format!("cannot be read: {error}");
+                    Source::Unread(Fault::new(name, reason))
+                }
+            },
+        }
     }
 
-    fn verdict(&self, file: SeedFile, sample: &Value) -> Source {
-        match (
-            self.environment.get_template(file.template()),
-            self.try_out(file, file.template(), sample),
-        ) {
-            (Err(error), _) => Source::Faulty(fault_of(&error)),
-            (Ok(_), Err(fault)) => Source::Doubtful(fault),
-            (Ok(_), Ok(_)) => Source::Sound,
-        }
+    /// Whether a template can be read and compiled.
+    pub(super) fn compile(&self, name: &str, context: &Value) -> Result<(), Failure> {
+        let template = self.environment.get_template(name);
+        template.map(drop).map_err(|error| match error.kind() {
+            ErrorKind::TemplateNotFound => Failure::NotThere,
+            _ => self.failure_of(&error, name, context),
+        })
+    }
+
+    fn failure_of(&self, error: &Error, name: &str, context: &Value) -> Failure {
+        failure_of(error, name, context, |name, word| {
+            self.texts.has(name, word)
+        })
     }
 
     pub(super) fn source(&self, file: SeedFile) -> &Source {
         &self.sources[file as usize]
     }
 
-    /// The name of the device's own template, in a folder that is called as the device is.
+    /// The name of the device's own template, in a folder that is called as the device is. Whether
+    /// it is there cannot always be seen.
     pub(super) fn own_template(
         &self,
-        folder: &Path,
         file: SeedFile,
         device: &Device,
-    ) -> Option<String> {
-        let name = format!("{}/{}", device.mac?.slug(), file.template());
-        let is_there = FileStamp::at(&folder.join(&name)).is_ok_and(|stamp| stamp.is_some());
-        is_there.then_some(name)
+    ) -> Result<Option<String>, Fault> {
+        let Some(mac) = device.mac else {
+            return Ok(None);
+        };
+        let name = format!("{}/{}", mac.slug(), file.template());
+        match FileStamp::at(&self.texts.path(&name)) {
+            Ok(Some(_)) => Ok(Some(name)),
+            _ if self.texts.is_kept(&name) => Ok(Some(name)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(Fault::new(&name, format!("cannot be read: {error}"))),
+        }
     }
 
-    pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
-        self.sources.iter().filter_map(|source| match source {
-            Source::Doubtful(fault) | Source::Faulty(fault) => Some(fault),
-            Source::Sound | Source::NotStaged => None,
-        })
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let of_sources = self.sources.iter().filter_map(Source::fault);
+        let of_sources = of_sources.cloned();
+        of_sources.chain(self.texts.unread(&self.watched)).collect()
     }
 
     pub(super) fn same_outcome(&self, other: &Self) -> bool {
         self.sources == other.sources
     }
 
-    pub(super) fn report(&self, folder: &Path) {
+    pub(super) fn report(&self) {
         let count = self
             .sources
             .iter()
             .filter(|source| **source != Source::NotStaged)
             .count();
-        info!(folder = %folder.display(), staged = count, "templates loaded: {count} staged");
-        for fault in self.faults() {
+        info!(folder = %self.texts.folder.display(), staged = count, "templates loaded: {count} staged");
+        // What cannot be read was told when that was found.
+        let is_told = |source: &&Source| !matches!(source, Source::Unread(_));
+        for fault in self
+            .sources
+            .iter()
+            .filter(is_told)
+            .filter_map(Source::fault)
+        {
             warn!(
                 message_id = message_id::TEMPLATE_BROKEN,
                 gb10.template = %fault.file,
@@ -158,15 +187,24 @@ impl Staged {
         file: SeedFile,
         name: &str,
         context: &Value,
-    ) -> Result<String, Fault> {
-        let template = self.environment.get_template(name);
-        let text = template.and_then(|template| template.render(context.clone()));
-        let text = text.map_err(|error| without_secret(fault_of(&error), context))?;
-        if file == SeedFile::UserData && !text.starts_with(CLOUD_CONFIG) {
-            let reason = format!("the rendered text does not begin with {CLOUD_CONFIG}");
-            return Err(Fault::new(name, reason));
-        }
-        Ok(text)
+    ) -> Result<String, Failure> {
+        let template = match self.environment.get_template(name) {
+            Ok(template) => template,
+            Err(error) if error.kind() == ErrorKind::TemplateNotFound => {
+                return Err(Failure::NotThere);
+            }
+            Err(error) => return Err(self.failure_of(&error, name, context)),
+        };
+        let text = template.render(context.clone());
+        let text = text.map_err(|error| self.failure_of(&error, name, context))?;
+        let reason = if text.len() > MAX_TEXT {
+            format!("the rendered text is longer than {MAX_TEXT} bytes")
+        } else if file == SeedFile::UserData && !text.starts_with(CLOUD_CONFIG) {
+            format!("the rendered text does not begin with {CLOUD_CONFIG}")
+        } else {
+            return Ok(text);
+        };
+        Err(Failure::Fault(Fault::new(name, reason)))
     }
 
     /// Renders a template and checks that the outcome is YAML, which costs too much for most
@@ -176,9 +214,19 @@ impl Staged {
         file: SeedFile,
         name: &str,
         context: &Value,
-    ) -> Result<String, Fault> {
-        self.render(file, name, context)
-            .and_then(|text| checked(file, name, text))
+    ) -> Result<String, Failure> {
+        let text = self.render(file, name, context)?;
+        checked(file, name, text).map_err(Failure::Fault)
+    }
+}
+
+impl Source {
+    /// What is wrong with it.
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Doubtful(fault) | Self::Faulty(fault) | Self::Unread(fault) => Some(fault),
+            Self::Sound | Self::NotStaged => None,
+        }
     }
 }
 
@@ -193,37 +241,5 @@ pub(super) fn checked(file: SeedFile, name: &str, text: String) -> Result<String
             Err(Fault::new(name, reason))
         }
         _ => Ok(text),
-    }
-}
-
-fn watch(watched: &Watched, path: &Path) {
-    let watch = Watch::at(path);
-    let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-    // A name that a watched folder lacks cannot appear without a change of the folder.
-    let is_covered = || {
-        path.parent()
-            .is_some_and(|folder| watched.contains_key(folder))
-    };
-    if watch.is_there() || path.is_symlink() || !is_covered() {
-        watched.insert(path.to_owned(), watch);
-    }
-}
-
-/// Reads a template for the environment, and notes the file's state before it is read.
-fn read_template(folder: &Path, name: &str, watched: &Watched) -> Result<Option<String>, Error> {
-    let outside = |segment: &str| segment.is_empty() || segment.starts_with('.');
-    if name.split('/').any(outside) {
-        return Ok(None);
-    }
-    let path = folder.join(name);
-    watch(watched, &path);
-    match std::fs::read_to_string(&path) {
-        // As Python reads a text file.
-        Ok(text) => Ok(Some(text.replace("\r\n", "\n").replace('\r', "\n"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            let detail = format!("{name} cannot be read: {error}");
-            Err(Error::new(ErrorKind::InvalidOperation, detail))
-        }
     }
 }

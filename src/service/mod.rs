@@ -26,7 +26,7 @@ use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
 use crate::net::{Gate, Listener, Stop, Stopping};
 use crate::recorder::Recorder;
-use crate::seed::Templates;
+use crate::seed::{RENDERING_STACK, Templates};
 use crate::site::SiteFiles;
 use crate::store::Store;
 
@@ -66,6 +66,7 @@ pub fn run(settings: &Settings, inherited: ListenFd) -> Result<(), StartError> {
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.clamp(2, MAX_WORKERS))
+        .thread_stack_size(RENDERING_STACK)
         .enable_all()
         .build()?;
     let (stop, stopping) = Stop::new();

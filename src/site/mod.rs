@@ -1,7 +1,8 @@
 //! What the operator says of the site and of single devices: `site.json` and `devices.json`.
 //!
 //! Both are optional, and are read again when they change. A fault in one never stops a boot: its
-//! last good version stays in force, and the journal has a warning with the line.
+//! last good version stays in force, and the journal has a warning with the line. So it does while it
+//! cannot be read; where it never could be, no seed is served.
 
 pub mod devices;
 pub mod password;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use devices::{Devices, KnownDevice};
-use staged_json::StagedJson;
+use staged_json::{Current, StagedJson};
 pub use values::Site;
 
 use crate::files::Fault;
@@ -32,21 +33,36 @@ impl SiteFiles {
             devices: StagedJson::new(data_path, DEVICES_FILE),
         }
     }
-    /// The site's values.
-    pub fn site(&self) -> Arc<Site> {
-        self.site.current().0
+
+    /// The site's values. An error where `site.json` cannot be read and never could: a seed without
+    /// its values is not what the operator wants.
+    pub fn site(&self) -> Result<Arc<Site>, Fault> {
+        readable(self.site.current())
     }
 
-    /// What is known of single devices.
+    /// What is known of single devices: nothing, as long as `devices.json` cannot be read.
     pub fn devices(&self) -> Arc<Devices> {
-        self.devices.current().0
+        self.devices.current().value
+    }
+
+    /// What is known of single devices, for a seed: an error where it cannot be read and never
+    /// could.
+    pub fn readable_devices(&self) -> Result<Arc<Devices>, Fault> {
+        readable(self.devices.current())
     }
 
     /// What is wrong with the files as they are now.
     pub fn faults(&self) -> Vec<Fault> {
-        [self.site.current().1, self.devices.current().1]
+        [self.site.current().fault, self.devices.current().fault]
             .into_iter()
             .flatten()
             .collect()
+    }
+}
+
+fn readable<T>(current: Current<T>) -> Result<Arc<T>, Fault> {
+    match current.fault {
+        Some(fault) if current.is_unread => Err(fault),
+        _ => Ok(current.value),
     }
 }

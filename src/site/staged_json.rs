@@ -1,5 +1,5 @@
 //! A staged JSON file, kept current: read again when it changes, its last good version in force
-//! while it has a fault.
+//! while it has a fault or cannot be read.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
 use crate::files::Fault;
-use crate::files::stamp::Watch;
+use crate::files::staged::{Kept, Trouble};
 use crate::message_id;
 
 /// What can be read from a staged JSON file.
@@ -19,20 +19,45 @@ pub trait Parse: Default {
 
 /// The text as a `T`.
 pub fn typed<T: DeserializeOwned>(text: &str) -> Result<T, (Option<usize>, String)> {
-    serde_json::from_str(text).map_err(|error| (Some(error.line()), error.to_string()))
+    serde_json::from_str(text)
+        .map_err(|error| (Some(error.line()), without_value(&error.to_string())))
+}
+
+/// What serde says of a value of the wrong type, without the value: it may be a password.
+fn without_value(reason: &str) -> String {
+    let is_of_value = |kind| reason.starts_with(kind);
+    if !["invalid type: ", "invalid value: "]
+        .iter()
+        .any(is_of_value)
+    {
+        return reason.to_owned();
+    }
+    // The value stands between quotes, and may have the words behind it in itself.
+    match (reason.find(['`', '"']), reason.rfind(", expected")) {
+        (Some(value), Some(expected)) if value < expected => {
+            format!("{}{}", reason[..value].trim_end(), &reason[expected..])
+        }
+        _ => reason.to_owned(),
+    }
 }
 
 /// A JSON file of which the last good version counts.
 pub struct StagedJson<T> {
     path: PathBuf,
     name: &'static str,
-    read: Mutex<Option<ReadFile<T>>>,
+    /// What counts where there is no file.
+    default: Arc<T>,
+    read: Mutex<Option<Kept<Arc<T>>>>,
 }
 
-struct ReadFile<T> {
-    value: Arc<T>,
-    fault: Option<Fault>,
-    watch: Watch,
+/// What counts of a JSON file.
+pub struct Current<T> {
+    /// The value in force: the file's, its last good one or, without one, the default.
+    pub value: Arc<T>,
+    /// What is wrong with the file if the value is not the file's.
+    pub fault: Option<Fault>,
+    /// Whether there may be a file with a value, of which nothing could be read yet.
+    pub is_unread: bool,
 }
 
 impl<T: Parse> StagedJson<T> {
@@ -41,66 +66,77 @@ impl<T: Parse> StagedJson<T> {
         let file = Self {
             path: folder.join(name),
             name,
+            default: Arc::default(),
             read: Mutex::new(None),
         };
         file.current();
         file
     }
 
-    /// The value in force, and what is wrong with the file if it is not the file's.
-    pub fn current(&self) -> (Arc<T>, Option<Fault>) {
+    /// What counts now.
+    pub fn current(&self) -> Current<T> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = match read.take() {
-            Some(before) if before.watch.still_holds(&self.path) => before,
+            Some(before) if before.still_holds(&self.path) => before,
             before => self.read_again(before),
         };
-        let outcome = (Arc::clone(&now.value), now.fault.clone());
+        let current = Current {
+            value: Arc::clone(now.good.as_ref().unwrap_or(&self.default)),
+            fault: now.trouble.as_ref().map(|trouble| self.fault(trouble)),
+            is_unread: now.good.is_none() && now.trouble.as_ref().is_some_and(|it| it.is_unread),
+        };
         *read = Some(now);
-        outcome
+        current
     }
 
-    fn read_again(&self, before: Option<ReadFile<T>>) -> ReadFile<T> {
-        let watch = Watch::at(&self.path);
-        let parsed = match std::fs::read_to_string(&self.path) {
-            Ok(text) => T::parse(&text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
-            Err(error) => Err((None, format!("cannot be read: {error}"))),
-        };
-        match parsed {
-            Ok(value) => {
-                if before.is_some_and(|before| before.fault.is_some()) {
-                    info!(file = self.name, "{} is in order again", self.name);
-                }
-                ReadFile {
-                    value: Arc::new(value),
-                    fault: None,
-                    watch,
-                }
+    fn read_again(&self, before: Option<Kept<Arc<T>>>) -> Kept<Arc<T>> {
+        let known = before.as_ref().and_then(|before| before.trouble.clone());
+        let was_there = before.as_ref().is_some_and(|before| before.good.is_some());
+        let now = Kept::read(&self.path, before, |text| T::parse(&text).map(Arc::new));
+        match &now.trouble {
+            None if known.is_some() => info!(file = self.name, "{} is in order again", self.name),
+            None if was_there && now.good.is_none() => {
+                warn!(
+                    file = self.name,
+                    "{} is gone, its values are no longer in force", self.name
+                );
             }
-            Err((line, reason)) => {
-                let fault = Fault {
-                    line,
-                    ..Fault::new(self.name, reason)
-                };
-                let (value, known) = match before {
-                    Some(before) => (before.value, before.fault.as_ref() == Some(&fault)),
-                    None => (Arc::default(), false),
-                };
-                if !known {
-                    warn!(
-                        message_id = message_id::TEMPLATE_BROKEN,
-                        gb10.template = self.name,
-                        line,
-                        reason = fault.reason,
-                        "a staged file has a fault, its last good version stays in force: {fault}"
-                    );
-                }
-                ReadFile {
-                    value,
-                    fault: Some(fault),
-                    watch,
-                }
-            }
+            Some(trouble) if known.as_ref() != Some(trouble) => self.report(trouble, &now),
+            _ => {}
+        }
+        now
+    }
+
+    fn report(&self, trouble: &Trouble, now: &Kept<Arc<T>>) {
+        let fault = self.fault(trouble);
+        let (line, reason) = (fault.line, &fault.reason);
+        match (&now.good, trouble.is_unread) {
+            (None, true) => warn!(
+                message_id = message_id::STAGED_UNREADABLE,
+                gb10.template = self.name,
+                reason,
+                "a staged file cannot be read, no seed is served until it can: {fault}"
+            ),
+            (Some(_), true) => warn!(
+                message_id = message_id::STAGED_UNREADABLE,
+                gb10.template = self.name,
+                reason,
+                "a staged file cannot be read, its last good version stays in force: {fault}"
+            ),
+            (_, false) => warn!(
+                message_id = message_id::TEMPLATE_BROKEN,
+                gb10.template = self.name,
+                line,
+                reason,
+                "a staged file has a fault, its last good version stays in force: {fault}"
+            ),
+        }
+    }
+
+    fn fault(&self, trouble: &Trouble) -> Fault {
+        Fault {
+            line: trouble.line,
+            ..Fault::new(self.name, trouble.reason.clone())
         }
     }
 }
