@@ -38,9 +38,12 @@ mod device {
 
 mod seed {
     mod autoinstall_schema;
+    mod bounds;
     mod golden;
     mod jinja2;
+    mod reads;
     mod requests;
+    mod secrets;
     mod templates;
 }
 

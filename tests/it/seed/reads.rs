@@ -1,0 +1,468 @@
+//! Shows that a read that fails is not a file that is missing: the last good version stays in
+//! force, and a seed is never made of anything else.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::needs::{Need, needs};
+use crate::support::system::{run, under_strace};
+use crate::support::*;
+use rustix::process::{Pid, Signal, kill_process};
+
+const FOLDER: &str = "cloud-init-templates";
+const USER_DATA: &str = "cloud-init-templates/user-data.yaml.j2";
+const PART: &str = "cloud-init-templates/part.j2";
+const MAC: &str = "02:00:00:00:00:01";
+const SEED: &str = "/cloud-init/02:00:00:00:00:01/user-data";
+
+/// How long a file that is gone counts as there, and how much more a test allows.
+const SAVING_TIME: Duration = Duration::from_secs(2);
+const LEEWAY: Duration = Duration::from_secs(8);
+
+/// A template that shows what each staged file says.
+const TEMPLATE: &str = "#cloud-config\nversion: 1\npart: {% include 'part.j2' %}\n\
+    site: {{ site.word }}\nhostname: {{ device.hostname }}\n";
+
+const WHOLE: &str = "#cloud-config\nversion: 1\npart: old\nsite: old\nhostname: old";
+
+fn start_on(data: &Path) -> Start {
+    staged(Start::on(data))
+}
+
+fn staged(start: Start) -> Start {
+    let devices = format!(r#"{{"{MAC}": {{"hostname": "old"}}}}"#);
+    start
+        .stage(USER_DATA, TEMPLATE)
+        .stage(PART, "old")
+        .stage("site.json", r#"{"word": "old"}"#)
+        .stage("devices.json", &devices)
+}
+
+fn seed(service: &Service) -> String {
+    let answer = service.get(SEED);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text().to_owned()
+}
+
+/// Each file, with a text that is another version of it.
+fn new_versions() -> [(&'static str, String); 4] {
+    [
+        (USER_DATA, TEMPLATE.replace("version: 1", "version: new")),
+        (PART, "new".to_owned()),
+        ("site.json", r#"{"word": "new"}"#.to_owned()),
+        (
+            "devices.json",
+            format!(r#"{{"{MAC}": {{"hostname": "new"}}}}"#),
+        ),
+    ]
+}
+
+/// The name as the journal has it.
+fn name(file: &str) -> &str {
+    file.rsplit('/').next().unwrap()
+}
+
+/// Puts a file into its place in one step.
+fn replace(data: &Path, name: &str, text: &str) {
+    let path = data.join(name);
+    let beside = path.with_extension("beside");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, &path).unwrap();
+}
+
+/// strace at a running service. Dropping it detaches it.
+struct Fault(Child);
+
+impl Fault {
+    /// The calls on `path` fail as strace's `inject` says.
+    fn at(service: &Service, path: &Path, inject: &str) -> Self {
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-q", "-o", "/dev/null", "-P", path.to_str().unwrap()])
+            .args(["-e", &format!("inject={inject}")])
+            .args(["-p", &service.pid().as_raw_nonzero().to_string()])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let fault = Self(strace.spawn().unwrap());
+        let tasks = format!("/proc/{}/task", service.pid().as_raw_nonzero());
+        eventually("strace at every thread", || {
+            let is_traced = |task: fs::DirEntry| {
+                let status = fs::read_to_string(task.path().join("status"));
+                status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+            };
+            let mut tasks = fs::read_dir(&tasks).unwrap();
+            tasks.all(|task| is_traced(task.unwrap())).then_some(())
+        });
+        fault
+    }
+}
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        // SIGKILL would kill what is traced, too.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+// ---- Reads that fail -----------------------------------------------------------------------
+
+#[test]
+fn a_file_that_cannot_be_read_leaves_its_last_good_version_in_force_and_is_read_when_it_can() {
+    needs!(Need::StraceAttached);
+    let folder = tempfile::tempdir().unwrap();
+    let service = start_on(folder.path()).service();
+    assert_eq!(seed(&service), WHOLE);
+    let faults = [
+        "openat:error=EIO",
+        "openat:error=EMFILE",
+        "read:error=EIO",
+        "/stat:error=EIO",
+    ];
+    let mut whole = WHOLE.to_owned();
+    for ((file, text), (old, new)) in new_versions().into_iter().zip([
+        ("version: 1", "version: new"),
+        ("part: old", "part: new"),
+        ("site: old", "site: new"),
+        ("hostname: old", "hostname: new"),
+    ]) {
+        let old_text = fs::read_to_string(folder.path().join(file)).unwrap();
+        let next = whole.replace(old, new);
+        for fault in faults {
+            let path = folder.path().join(file);
+            let strace = Fault::at(&service, &path, fault);
+            replace(folder.path(), file, &text);
+            for _ in 0..5 {
+                assert_eq!(seed(&service), whole, "{fault} on {file}");
+            }
+            drop(strace);
+            // Without a further change of the file.
+            assert_eq!(seed(&service), next, "{fault} on {file} is over");
+            replace(folder.path(), file, &old_text);
+            assert_eq!(seed(&service), whole);
+        }
+        let unread = format!("{}: cannot be read: ", name(file));
+        service.wait_for_log(&["WARN", "its last good version stays in force", &unread]);
+        replace(folder.path(), file, &text);
+        whole = next;
+    }
+    let log = service.log();
+    assert!(!log.contains("gb10.template=\"?\""), "{log}");
+    assert!(!log.contains("gb10.template=\"fallback\""), "{log}");
+}
+
+#[test]
+fn a_file_that_never_could_be_read_is_503_with_retry_after_and_then_served() {
+    needs!(Need::Strace);
+    for (file, _) in new_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let path = data.join(file);
+        stage(&data, "unused", "");
+        // Each thread's first: those of the start, and a few of each that serves.
+        let options = [
+            "-P",
+            path.to_str().unwrap(),
+            "-e",
+            "inject=openat:error=EIO:when=1..8",
+        ];
+        let trace = folder.path().join("trace");
+        let service = staged(Start::by(under_strace(&trace, &options), &data)).service();
+        let mut refused = 0;
+        eventually("the fault to be over", || {
+            let answer = service.get(SEED);
+            if answer.status == 200 {
+                assert_eq!(answer.text(), WHOLE);
+                return Some(());
+            }
+            let problem = answer.problem(503);
+            assert_eq!(answer.header("retry-after"), "2");
+            assert!(!problem["detail"].as_str().unwrap().contains(name(file)));
+            refused += 1;
+            None
+        });
+        assert!(refused > 0, "{file} was read at once");
+        let unread = format!("{}: cannot be read: ", name(file));
+        service.wait_for_log(&["WARN", "no seed is served to", MAC, &unread]);
+    }
+}
+
+#[test]
+fn a_devices_own_template_that_cannot_be_read_is_not_passed_over() {
+    needs!(Need::StraceAttached);
+    let own = format!("{FOLDER}/{}/user-data.yaml.j2", MAC.replace(':', "-"));
+    let folder = tempfile::tempdir().unwrap();
+    let service = start_on(folder.path()).service();
+    assert_eq!(seed(&service), WHOLE);
+    let path = folder.path().join(&own);
+    for fault in ["openat:error=EMFILE", "/stat:error=EIO"] {
+        let strace = Fault::at(&service, &path, fault);
+        service.stage(&own, "#cloud-config\nown: 1");
+        service.get(SEED).problem(503);
+        drop(strace);
+        assert_eq!(seed(&service), "#cloud-config\nown: 1");
+        let strace = Fault::at(&service, &path, fault);
+        replace(folder.path(), &own, "#cloud-config\nown: 2");
+        assert_eq!(seed(&service), "#cloud-config\nown: 1");
+        drop(strace);
+        assert_eq!(seed(&service), "#cloud-config\nown: 2");
+        fs::remove_file(&path).unwrap();
+        eventually("its own to count as gone", || {
+            (seed(&service) == WHOLE).then_some(())
+        });
+    }
+}
+
+#[test]
+fn without_a_file_to_open_nothing_else_is_served_and_then_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\"", BINARY]);
+    let service = staged(Start::by(command, folder.path())).service();
+    service.stage("onboard/file.txt", "staged");
+    assert_eq!(seed(&service), WHOLE);
+    let mut stream = std::net::TcpStream::connect(service.address).unwrap();
+    let mut ask = |target: &str| {
+        use std::io::{Read, Write};
+        let host = service.address;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8(answer[..length].to_owned()).unwrap()
+    };
+    assert!(ask(SEED).contains("part: old"));
+    let idle: Vec<_> = (0..64)
+        .map_while(|_| std::net::TcpStream::connect(service.address).ok())
+        .collect();
+    let pid = service.pid().as_raw_nonzero();
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    eventually("no file left to open", || (open() >= 40).then_some(()));
+    for (file, text) in new_versions() {
+        replace(folder.path(), file, &text);
+    }
+    let answer = ask(SEED);
+    assert!(answer.ends_with(WHOLE), "{answer}");
+    let answer = ask("/onboard/file.txt");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: 2"), "{answer}");
+    drop(idle);
+    let new = WHOLE
+        .replace("old", "new")
+        .replace("version: 1", "version: new");
+    eventually("files to open", || (open() < 40).then_some(()));
+    assert_eq!(seed(&service), new);
+    assert_eq!(service.get("/onboard/file.txt").text(), "staged");
+}
+
+#[test]
+fn an_onboarding_file_that_cannot_be_read_is_503_and_not_404() {
+    needs!(Need::StraceAttached);
+    let folder = tempfile::tempdir().unwrap();
+    let service = Start::on(folder.path()).service();
+    for (file, target) in [
+        ("onboard/file.txt", "/onboard/file.txt"),
+        // Whose default is compiled in.
+        ("onboard/gb10-onboard", "/onboard/gb10-onboard"),
+    ] {
+        service.stage(file, "staged");
+        for fault in [
+            "/^open:error=EIO",
+            "/^open:error=EMFILE",
+            "/^open:error=ENFILE",
+        ] {
+            let strace = Fault::at(&service, &folder.path().join("onboard"), fault);
+            let answer = service.get(target);
+            answer.problem(503);
+            assert_eq!(answer.header("retry-after"), "2", "{fault}");
+            drop(strace);
+            assert_eq!(service.get(target).text(), "staged");
+        }
+    }
+    service.wait_for_log(&[
+        "WARN",
+        "an onboarding file is not served",
+        "503",
+        "file.txt",
+    ]);
+    for missing in ["nosuch", "file.txt/below", &"x".repeat(300)] {
+        service.get(&format!("/onboard/{missing}")).problem(404);
+    }
+    symlink("circle", folder.path().join("onboard/circle")).unwrap();
+    service.get("/onboard/circle").problem(404);
+}
+
+// ---- Editors -------------------------------------------------------------------------------
+
+/// As vim saves: the file becomes the backup, and is written anew.
+fn save_as_vim_does(path: &Path, text: &str) {
+    let mut backup = path.as_os_str().to_owned();
+    backup.push("~");
+    fs::rename(path, &backup).unwrap();
+    fs::write(path, text).unwrap();
+    fs::remove_file(&backup).unwrap();
+}
+
+#[test]
+fn a_file_that_is_renamed_away_and_written_anew_is_never_missing() {
+    let service = staged(Start::fresh()).service();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let text = seed(&service).replace("new", "old");
+                    assert_eq!(text.replace("version: old", "version: 1"), WHOLE);
+                }
+            });
+        }
+        let began = Instant::now();
+        let old = staged(Start::fresh()).service();
+        let mut saves = 0;
+        while began.elapsed() < Duration::from_secs(5) {
+            for (file, new) in new_versions() {
+                let old = fs::read_to_string(old.data.join(file)).unwrap();
+                save_as_vim_does(&service.data.join(file), &new);
+                save_as_vim_does(&service.data.join(file), &old);
+                saves += 2;
+            }
+        }
+        over.store(true, Ordering::SeqCst);
+        figure(&format!("{saves} files saved as vim does"));
+    });
+    let log = service.log();
+    assert!(!log.contains("gb10.template=\"fallback\""), "{log}");
+}
+
+#[test]
+fn a_file_that_is_gone_or_emptied_counts_as_there_for_two_seconds_and_no_longer() {
+    for (file, _) in new_versions() {
+        for emptied in [false, true] {
+            let service = staged(Start::fresh()).service();
+            assert_eq!(seed(&service), WHOLE);
+            let path = service.data.join(file);
+            let old = fs::read_to_string(&path).unwrap();
+            let vanish = || match emptied {
+                true => fs::write(&path, "").unwrap(),
+                false => fs::remove_file(&path).unwrap(),
+            };
+            vanish();
+            assert_eq!(seed(&service), WHOLE, "{file}");
+            fs::write(&path, &old).unwrap();
+            assert_eq!(seed(&service), WHOLE, "{file}");
+            vanish();
+            let began = Instant::now();
+            // An emptied JSON file is a fault, with which the last good version goes on.
+            if emptied && file.ends_with(".json") {
+                service.wait_for_log(&["WARN", name(file), "EOF"]);
+                assert_eq!(seed(&service), WHOLE, "{file}");
+                continue;
+            }
+            let held = loop {
+                let asked = began.elapsed();
+                if seed(&service) != WHOLE {
+                    break asked;
+                }
+                assert!(asked < SAVING_TIME + LEEWAY, "{file} never counts as gone");
+            };
+            assert!(held > SAVING_TIME / 2, "{file} counted as gone at once");
+        }
+    }
+}
+
+// ---- What is no file -----------------------------------------------------------------------
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_at_once_by_its_name() {
+    for (file, _) in new_versions() {
+        let service = staged(Start::fresh()).service();
+        assert_eq!(seed(&service), WHOLE);
+        let path = service.data.join(file);
+        fs::remove_file(&path).unwrap();
+        assert!(run("mkfifo", &[path.to_str().unwrap()]));
+        let asked = Instant::now();
+        let answer = seed(&service);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{file}");
+        // What is staged is at fault, not the reading: as for any fault, boxes are not kept waiting.
+        match file.ends_with(".json") {
+            true => assert_eq!(answer, WHOLE),
+            false => assert!(answer.contains("# The fallback"), "{answer}"),
+        }
+        let fault = format!("{}: cannot be read: not a regular file", name(file));
+        service.wait_for_log(&["WARN", &fault]);
+        assert!(!service.log().contains("\"?\""), "{}", service.log());
+        let check = Command::new(BINARY)
+            .arg("check")
+            .env("DATA_PATH", &service.data)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(check.stderr).unwrap();
+        assert!(stderr.contains(&fault), "{stderr}");
+        assert!(!stderr.contains("/?"), "{stderr}");
+    }
+}
+
+// ---- Times ---------------------------------------------------------------------------------
+
+/// How often a file is opened while `count` seeds are served.
+fn opened_during(service: &Service, folder: &Path, file: &str, count: usize) -> usize {
+    let trace = folder.join("trace");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-q", "-e", "trace=openat,open", "-o"])
+        .arg(&trace)
+        .args(["-p", &service.pid().as_raw_nonzero().to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let strace = Fault(strace.spawn().unwrap());
+    let tasks = format!("/proc/{}/task", service.pid().as_raw_nonzero());
+    eventually("strace at every thread", || {
+        let mut tasks = fs::read_dir(&tasks).unwrap();
+        let is_traced = |task: fs::DirEntry| {
+            fs::read_to_string(task.path().join("status"))
+                .is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+        };
+        tasks.all(|task| is_traced(task.unwrap())).then_some(())
+    });
+    for _ in 0..count {
+        seed(service);
+    }
+    drop(strace);
+    fs::read_to_string(&trace)
+        .unwrap()
+        .matches(name(file))
+        .count()
+}
+
+#[test]
+fn a_file_time_in_the_future_does_not_make_each_request_read_again() {
+    needs!(Need::StraceAttached);
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    stage(&data, "unused", "");
+    let service = start_on(&data).service();
+    for (file, _) in new_versions() {
+        let path = data.join(file);
+        assert!(run("touch", &["-d", "2099-01-01", path.to_str().unwrap()]));
+        assert_eq!(seed(&service), WHOLE);
+        // Then the file is settled, whatever its times say.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(seed(&service), WHOLE);
+        let opened = opened_during(&service, folder.path(), file, 50);
+        assert!(opened <= 1, "{file} was opened {opened} times for 50 seeds");
+    }
+    // An edit shows all the same, at once.
+    for (file, text) in new_versions() {
+        service.stage(file, &text);
+        let path = data.join(file);
+        assert!(run("touch", &["-d", "2099-01-01", path.to_str().unwrap()]));
+        assert!(seed(&service).contains("new"), "{file}");
+    }
+    let new = WHOLE
+        .replace("old", "new")
+        .replace("version: 1", "version: new");
+    assert_eq!(seed(&service), new);
+}
