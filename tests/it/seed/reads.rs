@@ -2,6 +2,8 @@
 //! force, and a seed is never made of anything else.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::support::needs::{Need, needs};
 use crate::support::system::{run, under_strace};
 use crate::support::*;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 const FOLDER: &str = "cloud-init-templates";
 const USER_DATA: &str = "cloud-init-templates/user-data.yaml.j2";
@@ -80,21 +82,23 @@ struct Fault(Child);
 impl Fault {
     /// The calls on `path` fail as strace's `inject` says.
     fn at(service: &Service, path: &Path, inject: &str) -> Self {
+        let inject = format!("inject={inject}");
+        let path = path.to_str().unwrap();
+        Self::traced(service, &["-o", "/dev/null", "-P", path, "-e", &inject])
+    }
+
+    fn traced(service: &Service, options: &[&str]) -> Self {
+        let pid = service.pid().as_raw_nonzero().to_string();
         let mut strace = Command::new("strace");
-        strace
-            .args(["-f", "-q", "-o", "/dev/null", "-P", path.to_str().unwrap()])
-            .args(["-e", &format!("inject={inject}")])
-            .args(["-p", &service.pid().as_raw_nonzero().to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
+        strace.args(["-f", "-q", "-p", &pid]).args(options);
+        strace.stdin(Stdio::null()).stderr(Stdio::null());
         let fault = Self(strace.spawn().unwrap());
-        let tasks = format!("/proc/{}/task", service.pid().as_raw_nonzero());
+        let is_traced = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status"));
+            status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+        };
         eventually("strace at every thread", || {
-            let is_traced = |task: fs::DirEntry| {
-                let status = fs::read_to_string(task.path().join("status"));
-                status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
-            };
-            let mut tasks = fs::read_dir(&tasks).unwrap();
+            let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
             tasks.all(|task| is_traced(task.unwrap())).then_some(())
         });
         fault
@@ -217,45 +221,58 @@ fn a_devices_own_template_that_cannot_be_read_is_not_passed_over() {
     }
 }
 
-#[test]
-fn without_a_file_to_open_nothing_else_is_served_and_then_what_is_right() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 40; exec \"$0\"", BINARY]);
-    let service = staged(Start::by(command, folder.path())).service();
-    service.stage("onboard/file.txt", "staged");
-    assert_eq!(seed(&service), WHOLE);
-    let mut stream = std::net::TcpStream::connect(service.address).unwrap();
-    let mut ask = |target: &str| {
-        use std::io::{Read, Write};
-        let host = service.address;
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
-        let mut answer = vec![0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        String::from_utf8(answer[..length].to_owned()).unwrap()
-    };
-    assert!(ask(SEED).contains("part: old"));
-    let idle: Vec<_> = (0..64)
-        .map_while(|_| std::net::TcpStream::connect(service.address).ok())
-        .collect();
-    let pid = service.pid().as_raw_nonzero();
-    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    eventually("no file left to open", || (open() >= 40).then_some(()));
-    for (file, text) in new_versions() {
-        replace(folder.path(), file, &text);
+/// A request on a connection that stays open: without free descriptors there is no other.
+fn ask(stream: &mut TcpStream, target: &str) -> String {
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    loop {
+        let mut part = [0; 4096];
+        let length = stream.read(&mut part).unwrap();
+        answer += std::str::from_utf8(&part[..length]).unwrap();
+        assert!(length > 0, "{answer}");
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let head = head.to_lowercase();
+        let (_, expected) = head.split_once("content-length: ").unwrap();
+        let expected = expected.lines().next().unwrap().parse().unwrap();
+        if body.len() >= expected {
+            return answer;
+        }
     }
-    let answer = ask(SEED);
-    assert!(answer.ends_with(WHOLE), "{answer}");
-    let answer = ask("/onboard/file.txt");
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.to_lowercase().contains("retry-after: 2"), "{answer}");
-    drop(idle);
+}
+
+#[test]
+fn without_descriptors_nothing_else_is_served_and_then_what_is_right() {
+    let service = staged(Start::fresh()).service();
+    service.stage("onboard/file.txt", "staged");
+    let mut stream = TcpStream::connect(service.address).unwrap();
+    assert!(ask(&mut stream, SEED).ends_with(WHOLE));
+    // As if all that may be had were open.
+    let limit = |files| {
+        let files = Rlimit {
+            current: Some(files),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(Some(service.pid()), Resource::Nofile, files).unwrap();
+    };
+    limit(3);
+    for (file, text) in new_versions() {
+        replace(&service.data, file, &text);
+    }
+    for _ in 0..3 {
+        let answer = ask(&mut stream, SEED);
+        assert!(answer.ends_with(WHOLE), "{answer}");
+        let answer = ask(&mut stream, "/onboard/file.txt");
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.to_lowercase().contains("retry-after: 2"), "{answer}");
+    }
+    limit(1024);
     let new = WHOLE
         .replace("old", "new")
         .replace("version: 1", "version: new");
-    eventually("files to open", || (open() < 40).then_some(()));
-    assert_eq!(seed(&service), new);
-    assert_eq!(service.get("/onboard/file.txt").text(), "staged");
+    assert!(ask(&mut stream, SEED).ends_with(&new));
+    assert!(ask(&mut stream, "/onboard/file.txt").ends_with("staged"));
 }
 
 #[test]
@@ -410,23 +427,8 @@ fn a_pipe_in_place_of_a_file_is_refused_at_once_by_its_name() {
 /// How often a file is opened while `count` seeds are served.
 fn opened_during(service: &Service, folder: &Path, file: &str, count: usize) -> usize {
     let trace = folder.join("trace");
-    let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-q", "-e", "trace=openat,open", "-o"])
-        .arg(&trace)
-        .args(["-p", &service.pid().as_raw_nonzero().to_string()])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let strace = Fault(strace.spawn().unwrap());
-    let tasks = format!("/proc/{}/task", service.pid().as_raw_nonzero());
-    eventually("strace at every thread", || {
-        let mut tasks = fs::read_dir(&tasks).unwrap();
-        let is_traced = |task: fs::DirEntry| {
-            fs::read_to_string(task.path().join("status"))
-                .is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
-        };
-        tasks.all(|task| is_traced(task.unwrap())).then_some(())
-    });
+    let output = trace.to_str().unwrap();
+    let strace = Fault::traced(service, &["-e", "trace=openat,open", "-o", output]);
     for _ in 0..count {
         seed(service);
     }
