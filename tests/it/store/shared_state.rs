@@ -14,7 +14,7 @@ use rustix::fs::inotify;
 use serde_json::{Value, json};
 
 /// How long the two processes beat at once.
-const CONTENTION: Duration = Duration::from_secs(4);
+const CONTENTION: Duration = Duration::from_secs(2);
 
 fn start_on(data: &Path) -> Service {
     // A line per heartbeat would be most of the work.
