@@ -1,4 +1,5 @@
-//! How a value that came from outside is quoted in an error: escaped, and never long.
+//! How a value that came from outside is quoted in an error or a line of the journal: escaped, and
+//! never long.
 
 use std::borrow::Cow;
 
@@ -22,4 +23,21 @@ pub fn shown(input: &str) -> Cow<'_, str> {
         true => Cow::Borrowed(input),
         false => Cow::Owned(excerpt(input)),
     }
+}
+
+/// The first `chars` characters of `input` on one line: what would not print is escaped, quotes and
+/// backslashes stay, so that JSON can be read, and copied.
+pub fn one_line(input: &str, chars: usize) -> String {
+    let mut line = String::with_capacity(input.len().min(chars));
+    let mut rest = input.chars();
+    for c in rest.by_ref().take(chars) {
+        match c {
+            '"' | '\'' | '\\' => line.push(c),
+            c => line.extend(c.escape_debug()),
+        }
+    }
+    if rest.next().is_some() {
+        line.push('…');
+    }
+    line
 }

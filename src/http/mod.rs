@@ -32,7 +32,7 @@ use tracing::info;
 
 use error::{ApiError, Refusal};
 
-use crate::excerpt::excerpt;
+use crate::excerpt::{excerpt, shown};
 use crate::net::neighbours::Neighbours;
 use crate::net::{Connection, Gate, Stopping};
 use crate::recorder::Recorder;
@@ -133,7 +133,7 @@ async fn oversee(
     );
     if let Some(Refusal(reason)) = answer.extensions().get() {
         let (ip, status) = (connection.ip(), answer.status().as_u16());
-        let path = excerpt(uri.path());
+        let (method, path) = (shown(method.as_str()), excerpt(uri.path()));
         info!(gb10.ip = %ip, gb10.status = status, %method, %path, reason, "request refused: {method} {path} of {ip}, {status}: {reason}");
     }
     answer

@@ -17,10 +17,14 @@ use super::identity::{Claim, sender};
 use super::{ApiError, App, body};
 use crate::device::installer::Event;
 use crate::device::mac::{MacSource, claimed};
+use crate::excerpt::one_line;
 use crate::net::Connection;
 
 /// Largest event, in bytes. Events with files in them are larger, and say nothing here.
 const EVENT_BYTES: usize = 256 * 1024;
+
+/// Longest part of an event that is logged, in characters: all of most events.
+const LOGGED_CHARS: usize = 4096;
 
 /// Takes any body: an event that is not understood is ignored.
 pub async fn receive(
@@ -32,7 +36,7 @@ pub async fn receive(
     let claim = Claim(claimed(&mac?)?, MacSource::Path);
     let body = body::read(body, EVENT_BYTES).await?;
     let sender = sender(&app, connection, claim).await?;
-    debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %String::from_utf8_lossy(&body), "installer");
+    debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %logged(&body), "installer");
     let (mac, ip) = (sender.mac, sender.ip);
     let event = Event::from_json(&body);
     let taken = app.recorder.installer_event(sender, &event).await;
@@ -48,4 +52,9 @@ pub async fn receive(
         })
     })?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An event as it is logged. It is the installer's text, or anybody's.
+fn logged(body: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(body), LOGGED_CHARS)
 }

@@ -188,6 +188,26 @@ fn without_the_journal_behind_it_stderr_gets_readable_lines() {
     }
 }
 
+/// The fields of a datagram in journald's native protocol: `NAME=value` lines, or a line with the
+/// name, then a length and the value.
+fn fields(mut datagram: &[u8]) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    while let Some(end) = datagram.iter().position(|byte| *byte == b'\n') {
+        let line = text(&datagram[..end]);
+        datagram = &datagram[end + 1..];
+        if let Some((name, value)) = line.split_once('=') {
+            fields.push((name.to_owned(), value.to_owned()));
+            continue;
+        }
+        let (length, rest) = datagram.split_first_chunk().unwrap();
+        let (value, rest) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        fields.push((line, text(value)));
+        datagram = &rest[1..];
+    }
+    fields
+}
+
 /// The journal's own socket in a mount namespace: journald is where this cannot be, in a container.
 /// The service is real, and so are its datagrams.
 #[test]
@@ -219,6 +239,10 @@ fn with_the_journal_behind_stderr_its_socket_gets_the_fields() {
     let body =
         json!({"mac": MAC, "stage": "driver", "phase": "fail", "detail": "detail-of-a-device"});
     assert_eq!(service.post("/heartbeat", &body.to_string()).status, 200);
+    for odd in ["..%2fx%0aFORGED=1%1b%5b2J", "x%0aFORGED=1%1b%5b2J"] {
+        assert_eq!(service.get(&format!("/onboard/{odd}")).status, 404);
+        assert_eq!(service.get(&format!("/clients/{odd}")).status, 400);
+    }
     assert_eq!(
         service
             .get(&format!("/cloud-init/user-data?mac={MAC}"))
@@ -229,7 +253,14 @@ fn with_the_journal_behind_stderr_its_socket_gets_the_fields() {
     let mut buffer = vec![0; 256 * 1024];
     while !entries.iter().any(|entry| entry.contains("seed served")) {
         let length = journal.recv(&mut buffer).expect("an entry in the journal");
-        entries.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        for (name, value) in fields(&buffer[..length]) {
+            let is_odd = |c: char| c.is_control();
+            assert!(
+                !name.contains("FORGED") && !value.contains(is_odd),
+                "{name}={value:?}"
+            );
+        }
+        entries.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
     }
     let entry = |text: &str| {
         let found: Vec<&String> = entries
@@ -287,6 +318,8 @@ fn with_the_journal_behind_stderr_its_socket_gets_the_fields() {
             "{secret}"
         );
     }
+    let has_odd = |entry: &&String| entry.contains("FORGED=1");
+    assert_eq!(entries.iter().filter(has_odd).count(), 4, "{entries:?}");
     // Nothing comes twice.
     assert_eq!(service.log(), "");
 }
