@@ -19,6 +19,8 @@ pub const STATE_CORRUPT: &str = "e39a94d5ba614a39b5dbab110863e85a";
 pub const STATE_NOT_WRITABLE: &str = "a427c7ca16454202a2a9897a3517a9c6";
 /// A peer outside the allowed networks connected.
 pub const PEER_REFUSED: &str = "38929a7ae4df45cf8b75e48021295cd9";
+/// A peer caused more lines than it has a quota for.
+pub const LINES_LEFT_OUT: &str = "902bf4b1b1e44570a856c3fc95e1ae2e";
 /// A device claims another MAC than its ARP entry has.
 pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
 /// No record can be added: the table of devices is full.

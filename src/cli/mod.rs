@@ -75,8 +75,8 @@ impl Cli {
 fn serve(settings: &Settings) -> ExitCode {
     // As listenfd asks, before there is any thread.
     let inherited = ListenFd::from_env();
-    journal::init(&settings.log);
-    match service::run(settings, inherited) {
+    let quotas = journal::init(&settings.log);
+    match service::run(settings, inherited, &quotas) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             error!("{reason}");

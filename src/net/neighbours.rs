@@ -87,7 +87,7 @@ impl Neighbours {
                 .find(|(entry, _)| *entry == ip)
                 .map(|(_, mac)| mac),
             Err(reason) => {
-                debug!(%reason, "the ARP table is not readable: {reason}");
+                debug!(gb10.ip = %ip, %reason, "the ARP table is not readable: {reason}");
                 None
             }
         }

@@ -58,12 +58,12 @@ pub fn announce(report: &Report, is_new: bool, status: u16) {
 
 /// What fetches of a seed mean, once they are on record.
 pub fn announce_fetches(fetches: &Fetches, changed: &Changed<Option<u64>>) {
-    let mac = fetches.mac;
+    let (mac, ip) = (fetches.mac, fetches.last.ip());
     if changed.is_new {
-        first_seen(mac, fetches.last.ip(), "fetched its seed");
+        first_seen(mac, ip, "fetched its seed");
     }
     if let Some(times) = changed.outcome {
-        warn!(gb10.mac = %mac, times, "reinstalling: {mac} fetched its seed again after it had reported an installation ({times} so far)");
+        warn!(gb10.mac = %mac, gb10.ip = %ip, times, "reinstalling: {mac} fetched its seed again after it had reported an installation ({times} so far)");
     }
 }
 

@@ -158,7 +158,7 @@ impl Recorder {
         first: impl Future<Output = Result<Changed<Report>, StoreError>>,
         answer: oneshot::Sender<Result<(), StoreError>>,
     ) {
-        let mac = report.sender.mac;
+        let (mac, ip) = (report.sender.mac, report.sender.ip);
         let mut outcome = first.await;
         for pause in PAUSES {
             let reason = match &outcome {
@@ -166,7 +166,7 @@ impl Recorder {
                 _ => break,
             };
             if pause == PAUSES[0] {
-                warn!(gb10.mac = %mac, %reason, "an installer's event of {mac} is not on record yet and will be tried again: {reason}");
+                warn!(gb10.mac = %mac, gb10.ip = %ip, %reason, "an installer's event of {mac} is not on record yet and will be tried again: {reason}");
             }
             let pause = tokio::time::sleep(Duration::from_secs(pause));
             tokio::select! {

@@ -3,17 +3,21 @@
 //! A field named `gb10.mac` becomes `GB10_MAC` in the journal, and so on.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::prelude::*;
 
+use super::quota::{Quota, Quotas};
+
 /// The field that the journal knows as `MESSAGE_ID`.
 const MESSAGE_ID: &str = "message_id";
 
-/// Starts logging what `filter` lets through.
-pub fn init(filter: &Targets) {
+/// Starts logging what `filter` lets through, to each peer its quota.
+pub fn init(filter: &Targets) -> Arc<Quotas> {
+    let quotas = Arc::new(Quotas::default());
     let journald = stderr_is_the_journal()
         .then(tracing_journald::layer)
         .and_then(Result::ok);
@@ -44,8 +48,10 @@ pub fn init(filter: &Targets) {
     tracing_subscriber::registry()
         .with(journald)
         .with(lines)
+        .with(Quota(Arc::clone(&quotas)))
         .with(filter.clone())
         .init();
+    quotas
 }
 
 /// Starts logging what a command does for an operator: to the journal alone, wherever stderr goes.

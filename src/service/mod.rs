@@ -1,6 +1,7 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
 pub mod journal;
+mod quota;
 pub mod settings;
 mod status;
 mod systemd;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
+use self::quota::Quotas;
 use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
@@ -60,7 +62,7 @@ pub enum StartError {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(settings: &Settings, inherited: ListenFd) -> Result<(), StartError> {
+pub fn run(settings: &Settings, inherited: ListenFd, quotas: &Quotas) -> Result<(), StartError> {
     let by_hand = inherited.len() == 0;
     let sockets = sockets::sockets(inherited, &settings.listen)?;
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get());
@@ -71,7 +73,7 @@ pub fn run(settings: &Settings, inherited: ListenFd) -> Result<(), StartError> {
         .build()?;
     let (stop, stopping) = Stop::new();
     let app = Arc::new(open(settings, stopping)?);
-    let outcome = runtime.block_on(serve(app, sockets, by_hand, stop));
+    let outcome = runtime.block_on(serve(app, sockets, by_hand, stop, quotas));
     // What is still running was given its time: a download to a dead box, a lookup.
     runtime.shutdown_background();
     outcome
@@ -116,6 +118,7 @@ async fn serve(
     sockets: Vec<std::net::TcpListener>,
     by_hand: bool,
     stop: Stop,
+    quotas: &Quotas,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -160,6 +163,7 @@ async fn serve(
                 systemd::ready(&status);
             }
             _ = status_ticks.tick() => {
+                quotas.tell();
                 let now = status::line(&app).await;
                 if now != status {
                     systemd::status(&now);
@@ -174,6 +178,8 @@ async fn serve(
         }
     }
     drain(&app, stop, listeners).await;
+    quotas.tell_rest();
+    info!("stopped");
     Ok(())
 }
 
@@ -197,7 +203,6 @@ async fn drain(app: &App, stop: Stop, mut listeners: JoinSet<()>) {
     while listeners.join_next().await.is_some() {}
     let left = deadline.saturating_duration_since(Instant::now());
     app.recorder.finish(left.max(LAST_ROUND_TIMEOUT)).await;
-    info!("stopped");
 }
 
 /// Whether the threads that serve requests take a new task.

@@ -12,6 +12,7 @@ mod cli {
 }
 
 mod service {
+    mod floods;
     mod golden;
     mod life;
     mod logging;
