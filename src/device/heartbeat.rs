@@ -144,6 +144,8 @@ pub struct Sender {
     pub mac_source: MacSource,
     /// The sender's address in the neighbour table, where it is of another device than `mac`.
     pub arp_mac: Option<MacAddr>,
+    /// Whether the neighbour table has the address, and this device for it.
+    pub is_neighbour: bool,
     /// Whether the neighbour table or `devices.json` says that there is a device of this MAC.
     pub is_confirmed: bool,
     /// The address that the report came from.

@@ -36,7 +36,8 @@ pub async fn one(
     mac: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let claim = Claim(claimed(&mac?)?, MacSource::Path);
-    let identity = identify(&app, connection, claim).await;
+    let devices = app.site_files.devices();
+    let identity = identify(&app, &devices, connection, claim).await;
     let mac = identity.mac.ok_or(ApiError::NoSuchClient)?;
     let record = current(&app)
         .await?

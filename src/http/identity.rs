@@ -10,6 +10,7 @@ use crate::device::heartbeat::Sender;
 use crate::device::mac::{MacAddr, MacSource};
 use crate::message_id;
 use crate::net::Connection;
+use crate::site::Devices;
 
 /// A MAC that a request names, or `None` where it names none; and where it would name one.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +25,14 @@ pub struct Identity {
     pub source: MacSource,
 }
 
-/// The device that asks: the one that it claims to be, else the one that has the address.
-pub async fn identify(app: &App, connection: Connection, claim: Claim) -> Identity {
+/// The device that asks: the one that it claims to be, else the one that has the address. `devices`
+/// is what is known of them for the whole of this request.
+pub async fn identify(
+    app: &App,
+    devices: &Devices,
+    connection: Connection,
+    claim: Claim,
+) -> Identity {
     let (mac, source) = match claim {
         Claim(Some(mac), source) => (Some(mac), source),
         Claim(None, _) => match app.neighbours.find(connection.ip()).await {
@@ -33,22 +40,28 @@ pub async fn identify(app: &App, connection: Connection, claim: Claim) -> Identi
             None => (None, MacSource::Unknown),
         },
     };
-    let mac = mac.map(|mac| app.site_files.devices().primary(mac));
+    let mac = mac.map(|mac| devices.primary(mac));
     Identity { mac, source }
 }
 
 /// The device that reports.
 pub async fn sender(app: &App, connection: Connection, claim: Claim) -> Result<Sender, ApiError> {
-    let Identity { mac, source } = identify(app, connection, claim).await;
+    let devices = app.site_files.devices();
+    let Identity { mac, source } = identify(app, &devices, connection, claim).await;
     let mac = mac.ok_or(ApiError::NoMac(connection.ip()))?;
-    Ok(vouch(app, connection, mac, source))
+    Ok(vouch(app, &devices, connection, mac, source))
 }
 
 /// What this host's own tables say of a device that asks or reports as `mac`. Where its ARP entry
 /// is of another device than it claims to be, that is warned of.
-pub fn vouch(app: &App, connection: Connection, mac: MacAddr, source: MacSource) -> Sender {
+pub fn vouch(
+    app: &App,
+    devices: &Devices,
+    connection: Connection,
+    mac: MacAddr,
+    source: MacSource,
+) -> Sender {
     let ip = connection.ip();
-    let devices = app.site_files.devices();
     let entry = match source {
         MacSource::Arp | MacSource::IpNeigh => Some(mac),
         _ => app.neighbours.in_arp_table(ip),
@@ -64,11 +77,13 @@ pub fn vouch(app: &App, connection: Connection, mac: MacAddr, source: MacSource)
             "a device claims another MAC than its ARP entry has: {ip} comes as {mac}, but ARP has {arp_mac}"
         );
     }
+    let is_neighbour = entry.is_some() && arp_mac.is_none();
     Sender {
         mac,
         mac_source: source,
         arp_mac,
-        is_confirmed: arp_mac.is_none() && entry.is_some() || devices.get(mac).is_some(),
+        is_neighbour,
+        is_confirmed: is_neighbour || devices.get(mac).is_some(),
         ip,
         hostname: devices.hostname(mac),
     }

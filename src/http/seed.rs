@@ -110,9 +110,10 @@ async fn serve(
         headers,
     } = asked;
     let ip = connection.ip();
-    let Identity { mac, source } = identify(app, connection, claim).await;
+    let known = app.site_files.known_devices();
+    let Identity { mac, source } = identify(app, &known.value, connection, claim).await;
     let refused = |fault| refused(mac, ip, &fault);
-    let devices = app.site_files.readable_devices().map_err(refused)?;
+    let devices = known.readable().map_err(refused)?;
     let device = Device {
         mac,
         known: mac
@@ -134,9 +135,10 @@ async fn serve(
 
     // Whoever asks for the headers alone looks, and does not boot.
     if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
-        let sender = vouch(app, connection, mac, source);
+        let sender = vouch(app, &devices, connection, mac, source);
         // Nor does an operator on this host, or a device that asks for another one's.
-        let is_boot = sender.arp_mac.is_none() && !app.neighbours.is_own(ip, connection.local.ip());
+        let is_own = || app.neighbours.is_own(ip, connection.local.ip());
+        let is_boot = sender.is_neighbour || sender.arp_mac.is_none() && !is_own();
         if is_boot {
             let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
             app.recorder.fetched(&sender, fetch);

@@ -37,7 +37,7 @@ impl SiteFiles {
     /// The site's values. An error where `site.json` cannot be read and never could: a seed without
     /// its values is not what the operator wants.
     pub fn site(&self) -> Result<Arc<Site>, Fault> {
-        readable(self.site.current())
+        self.site.current().readable()
     }
 
     /// What is known of single devices: nothing, as long as `devices.json` cannot be read.
@@ -45,10 +45,9 @@ impl SiteFiles {
         self.devices.current().value
     }
 
-    /// What is known of single devices, for a seed: an error where it cannot be read and never
-    /// could.
-    pub fn readable_devices(&self) -> Result<Arc<Devices>, Fault> {
-        readable(self.devices.current())
+    /// The same, with whether it could be read: a seed has to know.
+    pub fn known_devices(&self) -> Current<Devices> {
+        self.devices.current()
     }
 
     /// What is wrong with the files as they are now.
@@ -57,12 +56,5 @@ impl SiteFiles {
             .into_iter()
             .flatten()
             .collect()
-    }
-}
-
-fn readable<T>(current: Current<T>) -> Result<Arc<T>, Fault> {
-    match current.fault {
-        Some(fault) if current.is_unread => Err(fault),
-        _ => Ok(current.value),
     }
 }

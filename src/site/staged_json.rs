@@ -60,6 +60,16 @@ pub struct Current<T> {
     pub is_unread: bool,
 }
 
+impl<T> Current<T> {
+    /// The value, or the fault where it only stands in for one that could not be read yet.
+    pub fn readable(self) -> Result<Arc<T>, Fault> {
+        match self.fault {
+            Some(fault) if self.is_unread => Err(fault),
+            _ => Ok(self.value),
+        }
+    }
+}
+
 impl<T: Parse> StagedJson<T> {
     /// Reads the file of that name in the folder, and warns of a fault.
     pub fn new(folder: &Path, name: &'static str) -> Self {

@@ -258,6 +258,7 @@ fn sender(n: u8, ip: IpAddr) -> Sender {
         mac: device(n),
         mac_source: MacSource::Body,
         arp_mac: None,
+        is_neighbour: true,
         is_confirmed: true,
         ip,
         hostname: None,
