@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::files::Fault;
+use crate::files::replace::Failed;
 
 /// The onboarding folder. No path leads out of it: each step is kept inside, by the kernel where
 /// openat2(2) is allowed, so neither `..` nor a symlink gets out.
@@ -96,6 +97,10 @@ pub enum FolderError {
 }
 
 impl FolderError {
+    fn replacing(path: PathBuf, Failed(step, cause): Failed) -> Self {
+        Self::Io(path, step, cause)
+    }
+
     /// An error if there are faults.
     fn unless_none(faults: Vec<Fault>) -> Result<(), Self> {
         match faults.is_empty() {

@@ -1,8 +1,7 @@
 //! How a file of the folder is replaced: by one process at a time, and whole.
 
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{During, Folder, FolderError};
 use crate::files::Fault;
+use crate::files::replace::{Failed, NewVersion};
 use crate::files::stamp::FileStamp;
 
 /// A new file is for everybody: boxes get it unasked.
@@ -64,50 +64,30 @@ impl Writer {
 
     /// Puts a new file in the place of the old one, which readers see whole until then.
     pub(super) fn replace(&self, text: &[u8]) -> Result<(), FolderError> {
-        let temporary = format!("{}.tmp", self.name);
-        let path = self.path.join(&temporary);
-        // Made anew by each run, so what a killed one left is no hindrance.
-        match rustix::fs::unlinkat(&self.locked, &temporary, AtFlags::empty()) {
-            Err(Errno::NOENT) => {}
-            outcome => outcome.during("removing", &path)?,
+        let path = Path::new(self.name);
+        let failed =
+            |failed| FolderError::replacing(self.path.join(format!("{}.tmp", self.name)), failed);
+        // Written by root, the service's user or group must be able to read it as before.
+        let owner = |old: Stat| (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+        let mode = |old: Stat| Mode::from_raw_mode(old.st_mode & 0o777);
+        let mut new = NewVersion::create(
+            self.locked.as_fd(),
+            path,
+            self.old.map(owner),
+            self.old.map_or(FILE_MODE, mode),
+        )
+        .map_err(failed)?;
+        let written = new.file().write_all(text);
+        written.map_err(|error| failed(Failed("writing", error)))?;
+        new.sync().map_err(failed)?;
+        let stamp = |stat: Option<&Stat>| stat.map(FileStamp::of);
+        if stamp(self.look()?.as_ref()) != stamp(self.old.as_ref()) {
+            Err(Fault::new(
+                self.name,
+                "was changed during the run, and is left as it is now",
+            ))?;
         }
-        let replaced = self.write(&temporary, &path, text).and_then(|()| {
-            let stamp = |stat: Option<&Stat>| stat.map(FileStamp::of);
-            if stamp(self.look()?.as_ref()) != stamp(self.old.as_ref()) {
-                Err(Fault::new(
-                    self.name,
-                    "was changed during the run, and is left as it is now",
-                ))?;
-            }
-            rustix::fs::renameat(&self.locked, &temporary, &self.locked, self.name)
-                .during("renaming", &path)
-        });
-        if replaced.is_err() {
-            let _ = rustix::fs::unlinkat(&self.locked, &temporary, AtFlags::empty());
-            return replaced;
-        }
+        new.take_place().map_err(failed)?;
         rustix::fs::fsync(&self.locked).during("fsync of", &self.path)
-    }
-
-    /// Writes the new file, with the owner and the mode of the old one.
-    fn write(&self, name: &str, path: &Path, text: &[u8]) -> Result<(), FolderError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.locked, name, flags, FILE_MODE);
-        let mut file = File::from(file.during("creating", path)?);
-        let mut mode = FILE_MODE;
-        if let Some(old) = self.old {
-            mode = Mode::from_raw_mode(old.st_mode & 0o777);
-            let new = rustix::fs::fstat(&file).during("looking at", path)?;
-            // Written by root, the service's user or group must be able to read it as before.
-            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid) {
-                let (user, group) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-                rustix::fs::fchown(&file, Some(user), Some(group))
-                    .during("giving the old file's owner to", path)?;
-            }
-        }
-        // Whatever the umask is; and after the owner, which may take bits of the mode away.
-        rustix::fs::fchmod(&file, mode).during("setting the mode of", path)?;
-        file.write_all(text).during("writing", path)?;
-        file.sync_all().during("fsync of", path)
     }
 }

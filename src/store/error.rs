@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::files::replace::Failed;
+
 /// Why the state could not be read or changed. No text of a record is in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -15,6 +17,14 @@ pub enum StoreError {
     Io {
         /// What was being done.
         action: &'static str,
+        /// The system's answer.
+        cause: Arc<io::Error>,
+    },
+    /// A new `clients.json` could not be made; the state is as it was.
+    #[error("{step} the new clients.json failed: {cause}")]
+    Replacing {
+        /// What was being done, as in "creating".
+        step: &'static str,
         /// The system's answer.
         cause: Arc<io::Error>,
     },
@@ -38,12 +48,16 @@ pub enum StoreError {
     Stopped,
 }
 
+impl From<Failed> for StoreError {
+    fn from(Failed(step, cause): Failed) -> Self {
+        let cause = Arc::new(cause);
+        Self::Replacing { step, cause }
+    }
+}
+
 impl StoreError {
     pub(super) fn writing(cause: impl Into<io::Error>) -> Self {
-        Self::Io {
-            action: "writing the new clients.json",
-            cause: Arc::new(cause.into()),
-        }
+        Failed("writing", cause.into()).into()
     }
 }
 

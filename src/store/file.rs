@@ -8,18 +8,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::fs::{FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{
+    CWD, FallocateFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid,
+};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::clients::{Clients, Oddity};
 use super::error::{During, StoreError};
 use crate::excerpt::excerpt;
+use crate::files::replace::NewVersion;
 use crate::files::stamp::FileStamp;
 
 const STATE_FILE: &str = "clients.json";
 const LOCK_FILE: &str = "clients.json.lock";
-const TEMPORARY_FILE: &str = "clients.json.tmp";
 
 /// `clients.json` and its lock: the service's user writes, its group reads.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -141,9 +143,8 @@ impl StateFile {
         let names = std::iter::once(String::new()).chain((2..100).map(|n| format!("-{n}")));
         for suffix in names {
             let aside = self.path(&format!("{STATE_FILE}.corrupt-{time}{suffix}"));
-            let cwd = rustix::fs::CWD;
             let from = self.path(STATE_FILE);
-            match rustix::fs::renameat_with(cwd, &from, cwd, &aside, RenameFlags::NOREPLACE) {
+            match rustix::fs::renameat_with(CWD, &from, CWD, &aside, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => continue,
                 outcome => outcome.during("moving the corrupt clients.json aside")?,
             }
@@ -180,43 +181,45 @@ impl StateFile {
         }
     }
 
-    /// Gives a file that root made to whoever owns the folder, who has to change it later.
-    pub(super) fn give_to_owner_of_folder(&self, file: impl AsFd) -> Result<(), StoreError> {
+    /// Who owns the folder, and has to change later what root makes in it; none where that is who
+    /// asks.
+    fn owner(&self) -> Result<Option<(Uid, Gid)>, StoreError> {
         if !rustix::process::geteuid().is_root() {
-            return Ok(());
+            return Ok(None);
         }
         let folder = rustix::fs::stat(&self.folder).during("looking at the state folder")?;
-        let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
-        rustix::fs::fchown(file, Some(uid), Some(gid)).during("setting the owner of a file")
+        Ok(Some((
+            Uid::from_raw(folder.st_uid),
+            Gid::from_raw(folder.st_gid),
+        )))
+    }
+
+    /// Gives a file that root made to whoever owns the folder.
+    pub(super) fn give_to_owner_of_folder(&self, file: impl AsFd) -> Result<(), StoreError> {
+        match self.owner()? {
+            Some((user, group)) => rustix::fs::fchown(file, Some(user), Some(group))
+                .during("setting the owner of a file"),
+            None => Ok(()),
+        }
     }
 
     /// Puts `next` in the place of `current`, and returns once that is on the disk. After an error
     /// the file has the content of `current`.
     pub(super) fn replace(&self, current: &Clients, next: &mut Clients) -> Result<(), StoreError> {
-        let temporary = self.path(TEMPORARY_FILE);
-        let written = self.write(&temporary, next.pieces()).and_then(|file| {
-            rustix::fs::fsync(&file).during("fsync of the new clients.json")?;
-            rustix::fs::rename(&temporary, self.path(STATE_FILE))
-                .during("renaming the new clients.json")?;
-            // Only now: renaming changes the file's ctime.
-            let stat = rustix::fs::fstat(&file);
-            Ok(stat.ok().map(|stat| Source {
-                stamp: FileStamp::of(&stat),
-                file: Arc::new(file),
-            }))
+        let path = self.path(STATE_FILE);
+        let new = self.write(&path, next.pieces())?;
+        new.sync()?;
+        let file = new.take_place()?;
+        // Only now: renaming changes the file's ctime.
+        let stat = rustix::fs::fstat(&file);
+        next.source = stat.ok().map(|stat| Source {
+            stamp: FileStamp::of(&stat),
+            file: Arc::new(file),
         });
-        match written {
-            Ok(source) => next.source = source,
-            Err(error) => {
-                let _ = rustix::fs::unlink(&temporary);
-                return Err(error);
-            }
-        }
         sync_folder(&self.folder).inspect_err(|_| {
             // The reports are about to be refused, and will come again: they must not stand in
             // the file already.
             if let Err(reason) = self.restore(current) {
-                let _ = rustix::fs::unlink(&temporary);
                 warn!(%reason, "the old clients.json could not be put back, so reports that were refused may be on record: {reason}");
             }
         })
@@ -224,8 +227,8 @@ impl StateFile {
 
     /// Puts back what the file was before it was replaced, byte for byte.
     fn restore(&self, current: &Clients) -> Result<(), StoreError> {
-        let temporary = self.path(TEMPORARY_FILE);
-        let file = match &current.source {
+        let path = self.path(STATE_FILE);
+        let new = match &current.source {
             Some(source) => {
                 let mut bytes = Vec::new();
                 let mut replaced = &*source.file;
@@ -233,47 +236,45 @@ impl StateFile {
                     .rewind()
                     .and_then(|()| replaced.read_to_end(&mut bytes))
                     .during("reading the replaced clients.json")?;
-                self.write(&temporary, [bytes.into()])
+                self.write(&path, [bytes.into()])
             }
-            None => self.write(&temporary, current.pieces()),
+            None => self.write(&path, current.pieces()),
         }?;
         // The disk just failed, and may fail here too: the content is put back all the same.
-        let _ = rustix::fs::fsync(&file);
-        rustix::fs::rename(&temporary, self.path(STATE_FILE)).during("renaming")
+        let _ = new.sync();
+        new.take_place()?;
+        Ok(())
     }
 
-    fn write(
+    /// A new version of the file at `path`, written and not yet in its place.
+    fn write<'a>(
         &self,
-        path: &Path,
+        path: &'a Path,
         pieces: impl IntoIterator<Item = Bytes>,
-    ) -> Result<File, StoreError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(path, flags, FILE_MODE).during("creating the new clients.json")?;
-        // The mode of `open` is cut by the umask, and does not apply to a file left by a crash.
-        rustix::fs::fchmod(&file, FILE_MODE).during("setting the mode of the new clients.json")?;
-        self.give_to_owner_of_folder(&file)?;
-        let mut file = File::from(file);
-        write_pieces(&mut file, pieces.into_iter()).during("writing the new clients.json")?;
-        Ok(file)
+    ) -> Result<NewVersion<'a>, StoreError> {
+        let mut new = self.create(path)?;
+        write_pieces(new.file(), pieces.into_iter()).map_err(StoreError::writing)?;
+        Ok(new)
+    }
+
+    fn create<'a>(&self, path: &'a Path) -> Result<NewVersion<'a>, StoreError> {
+        Ok(NewVersion::create(CWD, path, self.owner()?, FILE_MODE)?)
     }
 
     /// Whether a new version of `bytes` bytes could be written now: takes the space for it, and
     /// gives it back. To be called under the lock.
     pub(super) fn probe(&self, bytes: u64) -> Result<(), StoreError> {
-        let temporary = self.path(TEMPORARY_FILE);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = rustix::fs::open(&temporary, flags, FILE_MODE)
-            .during("creating the new clients.json")?;
-        let space = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes.max(1)) {
+        let path = self.path(STATE_FILE);
+        let mut new = self.create(&path)?;
+        let file = new.file();
+        match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes.max(1)) {
             // A file system that cannot reserve space takes or refuses a block of data.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => File::from(file)
-                .write_all(&PROBE_BLOCK)
-                .map_err(StoreError::writing),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                file.write_all(&PROBE_BLOCK).map_err(StoreError::writing)
+            }
             outcome => outcome.map_err(StoreError::writing),
-        };
-        let removed = rustix::fs::unlink(&temporary);
-        space.and(removed.during("removing the new clients.json again"))
+        }?;
+        Ok(new.discard()?)
     }
 }
 
