@@ -56,14 +56,16 @@ impl Probing {
     }
 
     /// Whether one more probe is within bounds.
-    fn take_credit(&mut self) -> bool {
+    fn has_credit(&self) -> bool {
         let now = Instant::now();
-        let paid_until = self.paid_until.unwrap_or(now).max(now);
-        let is_within = paid_until < now + PROBE_BURST * PROBE_PERIOD;
-        if is_within {
-            self.paid_until = Some(paid_until + PROBE_PERIOD);
-        }
-        is_within
+        self.paid_until
+            .is_none_or(|paid| paid < now + PROBE_BURST * PROBE_PERIOD)
+    }
+
+    /// Counts one more probe.
+    fn pay(&mut self) {
+        let now = Instant::now();
+        self.paid_until = Some(self.paid_until.unwrap_or(now).max(now) + PROBE_PERIOD);
     }
 }
 
@@ -77,19 +79,15 @@ impl Store {
     pub async fn health(&self, max_age: Duration) -> Result<(), StoreError> {
         let asked = Instant::now();
         let mut probing = self.probing.lock().await;
-        let credit = probing.take_credit();
-        if let Some(Verdict {
-            began,
-            ended,
-            outcome,
-        }) = &probing.verdict
-            && (*began >= asked
-                || began.elapsed() < max_age
-                // Neither more probes than are allowed, nor a wait for one that hangs by each.
-                || (!credit || probing.under_way.is_some()) && ended.elapsed() < VERDICT_AGE)
-        {
-            return outcome.clone();
+        if let Some(verdict) = &probing.verdict {
+            let will_do = verdict.began >= asked || verdict.began.elapsed() < max_age;
+            // Neither more probes than are allowed, nor a wait for one that hangs by each.
+            let may_do = verdict.ended.elapsed() < VERDICT_AGE;
+            if will_do || may_do && (probing.under_way.is_some() || !probing.has_credit()) {
+                return verdict.outcome.clone();
+            }
         }
+        probing.pay();
         let began = Instant::now();
         let verdict = self.probe(&mut probing).await;
         match &verdict {
