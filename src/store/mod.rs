@@ -117,8 +117,9 @@ struct Shared {
     round_began: Mutex<Option<Instant>>,
     /// The devices that nothing confirms.
     unconfirmed: Mutex<Unconfirmed>,
-    /// When the journal was last told that the table of devices is full.
-    full_told: Mutex<Option<Instant>>,
+    /// When the journal was last told that the table of devices is full: that old records give way,
+    /// and that new devices are refused.
+    full_told: Mutex<[Option<Instant>; 2]>,
 }
 
 impl Store {
@@ -278,6 +279,8 @@ impl Shared {
     /// Tells the journal that the table of devices is full, now and then.
     fn tell_full(&self, gave_way: usize, refused: usize) {
         let mut told = locked(&self.full_told);
+        // A warning must not hide the error that follows it.
+        let told = &mut told[usize::from(refused > 0)];
         if told.is_some_and(|told| told.elapsed() < FULL_PAUSE) {
             return;
         }
