@@ -10,25 +10,18 @@ use axum::http::{HeaderMap, header};
 use super::ApiError;
 use crate::excerpt::excerpt;
 
-/// The names that this host goes by, in lower case.
+/// The names that this host goes by.
 #[derive(Debug, Default)]
 pub struct Names(Vec<String>);
 
 impl Names {
     /// `localhost`, this host's own name, long and short, and those that the operator adds.
     pub fn new(added: &[String]) -> Self {
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .to_lowercase();
-        let short = host.split('.').next().unwrap_or_default().to_owned();
-        let added = added.iter().map(|name| name.to_lowercase());
-        Self(
-            ["localhost".to_owned(), host, short]
-                .into_iter()
-                .chain(added)
-                .collect(),
-        )
+        let name = rustix::system::uname();
+        let host = name.nodename().to_string_lossy();
+        let short = host.split('.').next().unwrap_or_default();
+        let own = ["localhost", &host, short].map(str::to_owned);
+        Self(own.into_iter().chain(added.iter().cloned()).collect())
     }
 
     fn has(&self, name: &str) -> bool {

@@ -18,10 +18,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::Request;
-use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Request, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
