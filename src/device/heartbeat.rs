@@ -35,6 +35,8 @@ impl Detail {
     /// As much of a text as is kept.
     pub fn cut(mut text: String) -> Self {
         text.truncate(text.floor_char_boundary(DETAIL_BYTES));
+        // What was cut off is not to be kept as room, either.
+        text.shrink_to_fit();
         Self(text)
     }
 }

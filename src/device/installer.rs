@@ -13,6 +13,10 @@ use super::heartbeat::Detail;
 use super::mac::MacAddr;
 use super::stage::Phase;
 
+/// Longest name of a step, in bytes. What the installer posts stays below 200; a longer name is of
+/// none of its steps.
+const NAME_BYTES: usize = 512;
+
 /// Devices whose failed steps are remembered at one time.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -62,7 +66,7 @@ const LATE_COMMAND: &str = "subiquity/Late/run_user_supplied/command_";
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Cause {
     step: String,
-    reason: String,
+    reason: Detail,
 }
 
 /// What is remembered between the events of installations: by device, the step that will have made
@@ -116,7 +120,11 @@ impl Cause {
 impl Event {
     /// Reads the body of a webhook. A body that is no such event is one that says nothing.
     pub fn from_json(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
+        let event: Self = serde_json::from_slice(body).unwrap_or_default();
+        match event.name.len() {
+            0..=NAME_BYTES => event,
+            _ => Self::default(),
+        }
     }
 
     /// The milestone that this event is, if it is one.
@@ -126,13 +134,18 @@ impl Event {
     fn milestone(&self, cause: Option<&Cause>) -> Option<Milestone> {
         let (phase, detail) = match (self.name.as_str(), self.event_type.as_str()) {
             (INSTALL, "start") => (Phase::Start, "the installer runs".to_owned()),
-            (INSTALL, "finish") if self.failed() => (
-                Phase::Fail,
-                match cause {
-                    Some(cause) => cause.reason.clone(),
-                    None => self.with_description("the installation failed"),
-                },
-            ),
+            (INSTALL, "finish") if self.failed() => match cause {
+                Some(cause) => {
+                    return Some(Milestone {
+                        phase: Phase::Fail,
+                        detail: cause.reason.clone(),
+                    });
+                }
+                None => (
+                    Phase::Fail,
+                    self.with_description("the installation failed"),
+                ),
+            },
             (INSTALL, "finish") => (Phase::Done, "installed".to_owned()),
             (AUTOINSTALL, "finish") if self.failed() => (
                 Phase::Fail,
@@ -159,7 +172,8 @@ impl Event {
         let step = self.step().unwrap_or_else(|| self.name.clone());
         Some(Cause {
             step: self.name.clone(),
-            reason: self.with_description(&format!("{step} failed")),
+            // No more than what would go on record.
+            reason: Detail::cut(self.with_description(&format!("{step} failed"))),
         })
     }
 
