@@ -21,6 +21,8 @@ pub const STATE_NOT_WRITABLE: &str = "a427c7ca16454202a2a9897a3517a9c6";
 pub const PEER_REFUSED: &str = "38929a7ae4df45cf8b75e48021295cd9";
 /// A peer caused more lines than it has a quota for.
 pub const LINES_LEFT_OUT: &str = "902bf4b1b1e44570a856c3fc95e1ae2e";
+/// A peer has as many connections as it may, and opened another.
+pub const PEER_CONNECTIONS: &str = "d0bcfbc8b2464bc598c89c26a1d33f57";
 /// A device claims another MAC than its ARP entry has.
 pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
 /// No record can be added: the table of devices is full.

@@ -63,6 +63,9 @@ pub enum ApiError {
     /// A condition is neither an entity tag nor a date.
     #[error("a condition of the request cannot be read: expected an ETag or an HTTP date")]
     Condition,
+    /// Downloads have all the places that they may.
+    #[error("too many downloads are under way: try again")]
+    TooManyDownloads,
     /// The device was never heard of.
     #[error("no device with that MAC is on record")]
     NoSuchClient,
@@ -137,7 +140,9 @@ impl ApiError {
             Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_)) => {
                 StatusCode::INSUFFICIENT_STORAGE
             }
-            Self::Store(_) | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -23,6 +23,7 @@ use rustix::io::ReadWriteFlags;
 use tokio::task::block_in_place;
 use tracing::{info, warn};
 
+use super::held::Held;
 use super::{ApiError, App};
 use crate::embedded::onboarding_file;
 use crate::excerpt::shown;
@@ -42,6 +43,8 @@ pub async fn file(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     let Path(path) = path?;
+    // Before the file is opened, so that open files are bounded too.
+    let place = app.gate.download().ok_or(ApiError::TooManyDownloads)?;
     let staged = block_in_place(|| OnboardingFile::open(&app.onboard, &path));
     let file = staged.or_else(|error| match error {
         Unreachable::Missing | Unreachable::NotRegular => {
@@ -77,7 +80,7 @@ pub async fn file(
             request.headers_mut().remove(condition);
         }
     }
-    let response = http_serve::serve(file, &request).map(Body::new);
+    let response = http_serve::serve(file, &request).map(|body| Held::new(Body::new(body), place));
     let (ip, status) = (connection.ip(), response.status().as_u16());
     let path = shown(&path);
     info!(gb10.ip = %ip, file = &*path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
@@ -85,7 +88,7 @@ pub async fn file(
         StatusCode::PRECONDITION_FAILED => ApiError::PreconditionFailed,
         StatusCode::RANGE_NOT_SATISFIABLE => ApiError::RangeNotSatisfiable,
         status if status.is_client_error() => ApiError::Condition,
-        _ => return Ok(response.into_response()),
+        _ => return Ok(response),
     };
     let mut problem = error.into_response();
     if let Some(length) = response.headers().get(header::CONTENT_RANGE) {

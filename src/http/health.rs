@@ -23,6 +23,7 @@ pub struct Health {
     template_renders: bool,
     clients: usize,
     peers_refused: u64,
+    connections_over_limit: u64,
 }
 
 /// Finds out whether the next report would go on record, and looks at the templates as they are.
@@ -42,6 +43,7 @@ pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         template_renders,
         clients: app.store.latest().len(),
         peers_refused: app.gate.refused(),
+        connections_over_limit: app.gate.excess(),
     };
     (code, Json(health))
 }

@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod health;
 mod heartbeat;
+mod held;
 mod identity;
 mod seed;
 mod webhook;

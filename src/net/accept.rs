@@ -4,59 +4,23 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tower::Service;
 use tracing::warn;
 
 use super::connection::{self, Connection, canonical};
+use super::gate::{Gate, Place};
+use super::peers::PeerPlace;
 use super::stop::Stopping;
-use crate::message_id;
 
 /// Wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What bounds the connections of all listeners together.
-pub struct Gate {
-    allowed_networks: Vec<IpNet>,
-    places: Arc<Semaphore>,
-    refused: AtomicU64,
-}
-
-impl Gate {
-    /// Lets peers in `allowed_networks` in, at most `max_connections` at a time.
-    pub fn new(allowed_networks: Vec<IpNet>, max_connections: usize) -> Self {
-        let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        Self {
-            allowed_networks,
-            places,
-            refused: AtomicU64::new(0),
-        }
-    }
-
-    /// How many connections were refused for their address.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    fn admits(&self, peer: SocketAddr) -> bool {
-        let is_in = |network: &IpNet| network.contains(&peer.ip());
-        if self.allowed_networks.iter().any(is_in) {
-            return true;
-        }
-        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let ip = peer.ip();
-        warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %ip, refused, "a peer outside the allowed networks was refused: {ip}");
-        false
-    }
-}
 
 /// A socket that is being served.
 pub struct Listener<S> {
@@ -92,14 +56,21 @@ where
                 () = self.stopping.wait() => break,
                 accepted = accept(&self.socket, &self.gate) => accepted,
             };
-            let Some((stream, connection, place)) = accepted else {
+            let Some((stream, connection, peer_place)) = accepted else {
                 continue;
+            };
+            // Behind the accept, so that a socket to which nobody connects holds no place, and a
+            // peer that has too many connections needs none to be told so. At a stop whoever was
+            // accepted is served: there will be no place, but no further connection either.
+            let place: Option<Place> = tokio::select! {
+                () = self.stopping.wait() => None,
+                place = self.gate.place() => place,
             };
             let (service, stopping) = (self.service.clone(), self.stopping.clone());
             let alive = alive.clone();
             tokio::spawn(async move {
                 connection::serve(stream, connection, service, stopping).await;
-                drop((place, alive));
+                drop((place, peer_place, alive));
             });
         }
         drop(self.socket);
@@ -115,13 +86,9 @@ where
     }
 }
 
-/// The next connection of an allowed peer; none where there was another outcome to count or log.
-async fn accept(
-    socket: &TcpListener,
-    gate: &Gate,
-) -> Option<(TcpStream, Connection, OwnedSemaphorePermit)> {
-    // A place first: connections beyond the limit wait in the kernel's backlog.
-    let place = Arc::clone(&gate.places).acquire_owned().await.ok()?;
+/// The next connection of a peer that is let in; none where there was another outcome to count or
+/// log.
+async fn accept(socket: &TcpListener, gate: &Gate) -> Option<(TcpStream, Connection, PeerPlace)> {
     let (stream, peer) = match socket.accept().await {
         Ok(accepted) => accepted,
         Err(reason) => {
@@ -132,10 +99,8 @@ async fn accept(
             return None;
         }
     };
-    let peer = canonical(peer);
-    if !gate.admits(peer) {
-        return None;
-    }
+    let peer: SocketAddr = canonical(peer);
+    let peer_place = gate.admit(peer.ip())?;
     let connection = Connection::of(&stream, peer)?;
-    Some((stream, connection, place))
+    Some((stream, connection, peer_place))
 }

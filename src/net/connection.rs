@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower::Service;
 use tracing::debug;
 
+use super::paced::{Paced, Waited};
 use super::stop::Stopping;
 
 /// Longest that a client may take to send a request's head, and that a connection may stay idle.
@@ -77,10 +78,20 @@ pub async fn serve<S, B>(
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, DEAD_PEER_TIMEOUT_MS);
     let asked = Arc::new(Notify::new());
     let heard = Arc::clone(&asked);
+    let waited = Waited::new();
+    let has_waited = Arc::clone(&waited);
     let service = service_fn(move |mut request: Request<Incoming>| {
         heard.notify_one();
         request.extensions_mut().insert(connection);
-        service.clone().call(request)
+        let answer = service.clone().call(request);
+        let is_in_turn = has_waited.take();
+        async move {
+            // A client that sends requests without waiting for answers gets one at a time.
+            if !is_in_turn {
+                tokio::task::yield_now().await;
+            }
+            answer.await
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -91,7 +102,7 @@ pub async fn serve<S, B>(
         // A device that hangs up right after its heartbeat, or closes its sending half as some
         // small clients do, has reported all the same.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Paced::new(stream, waited)), service);
     let mut served = pin!(served);
     let stop = async {
         stopping.wait().await;

@@ -5,10 +5,15 @@
 
 pub mod accept;
 pub mod connection;
+pub mod gate;
 pub mod neighbours;
+pub mod paced;
+mod peers;
+pub mod repeats;
 pub mod sockets;
 pub mod stop;
 
-pub use accept::{Gate, Listener};
+pub use accept::Listener;
 pub use connection::Connection;
+pub use gate::{Gate, Place};
 pub use stop::{Stop, Stopping};

@@ -9,6 +9,11 @@ use listenfd::ListenFd;
 /// overflow when a rack boots, and each box that is dropped waits a second for TCP's next try.
 const BACKLOG: i32 = 4096;
 
+/// What the kernel may keep for a peer that does not take it, in bytes: enough for 10 Gb/s over a
+/// LAN. Left to itself the kernel lets it grow to megabytes for each connection. It doubles what
+/// is asked for, to have room for its own bookkeeping.
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// Why no socket can be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -86,6 +91,8 @@ fn prepare(listener: &TcpListener) -> io::Result<SocketAddr> {
         return Err(io::Error::other("it is not listening"));
     }
     listener.set_nonblocking(true)?;
+    // Connections inherit it. It only tunes: without it the service serves all the same.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER);
     listener.local_addr()
 }
 

@@ -1,6 +1,7 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
 pub mod journal;
+mod limits;
 mod quota;
 pub mod settings;
 mod status;
@@ -71,6 +72,10 @@ pub fn run(settings: &Settings, inherited: ListenFd, quotas: &Quotas) -> Result<
         .thread_stack_size(RENDERING_STACK)
         .enable_all()
         .build()?;
+    {
+        let _runtime = runtime.enter();
+        limits::ignore_file_size_signal()?;
+    }
     let (stop, stopping) = Stop::new();
     let app = Arc::new(open(settings, stopping)?);
     let outcome = runtime.block_on(serve(app, sockets, by_hand, stop, quotas));
@@ -94,7 +99,8 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
     );
     let gate = Gate::new(
         settings.allowed_networks.clone(),
-        settings.max_connections.get(),
+        limits::connections(settings.max_connections.get()),
+        settings.peer_connections.get(),
     );
     Ok(App {
         templates: Templates::load(

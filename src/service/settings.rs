@@ -58,6 +58,10 @@ pub struct Settings {
     #[arg(long, env, global = true, value_name = "N", default_value = "1024")]
     pub max_connections: NonZeroUsize,
 
+    /// Connections open at once of one address; further ones are closed
+    #[arg(long, env, global = true, value_name = "N", default_value = "32")]
+    pub peer_connections: NonZeroUsize,
+
     /// Devices on record; a report of a further one is answered with 507
     #[arg(long, env, global = true, value_name = "N", default_value = "4096")]
     pub max_clients: NonZeroUsize,

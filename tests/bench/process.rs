@@ -63,7 +63,9 @@ impl Server {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
             .env("DATA_PATH", folder)
-            .env("LISTEN", address.to_string());
+            .env("LISTEN", address.to_string())
+            // The load has one address.
+            .env("PEER_CONNECTIONS", "1024");
         Self::spawn(&mut command, address, folder)
     }
 

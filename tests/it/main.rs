@@ -31,9 +31,11 @@ mod http {
 
 mod net {
     mod neighbours;
+    mod places;
 }
 
 mod device {
+    mod installer;
     mod mac;
 }
 

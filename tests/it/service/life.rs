@@ -20,7 +20,7 @@ const MAC: &str = "3c:6d:66:0a:1b:2c";
 const HASH: &str = "$6$saltsalt$0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// Every setting: its variable, its flag, its default.
-const SETTINGS: [(&str, &str, &str); 9] = [
+const SETTINGS: [(&str, &str, &str); 10] = [
     ("DATA_PATH", "--data-path", "./data"),
     ("LISTEN", "--listen", "127.0.0.1:8088"),
     (
@@ -29,6 +29,7 @@ const SETTINGS: [(&str, &str, &str); 9] = [
         "10.88.0.0/24,127.0.0.0/8,::1/128",
     ),
     ("MAX_CONNECTIONS", "--max-connections", "1024"),
+    ("PEER_CONNECTIONS", "--peer-connections", "32"),
     ("MAX_CLIENTS", "--max-clients", "4096"),
     ("HISTORY_LIMIT", "--history-limit", "1000"),
     ("FALLBACK_PASSWORD_HASH", "--fallback-password-hash", ""),
@@ -151,6 +152,7 @@ fn an_invalid_setting_stops_the_start_with_a_line_that_names_it() {
         ),
         ("MAX_CONNECTIONS", "--max-connections", "0"),
         ("MAX_CONNECTIONS", "--max-connections", "many"),
+        ("PEER_CONNECTIONS", "--peer-connections", "0"),
         ("MAX_CLIENTS", "--max-clients", "0"),
         ("MAX_CLIENTS", "--max-clients", "-1"),
         ("HISTORY_LIMIT", "--history-limit", "0"),

@@ -1,0 +1,106 @@
+//! What bounds the connections: who is let in, how many of each peer, how many in all, and how many
+//! of those for downloads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+
+use super::peers::{PeerPlace, Peers};
+use super::repeats::Repeats;
+use crate::message_id;
+
+/// The right to one open connection, or to one download, until it is dropped.
+pub type Place = OwnedSemaphorePermit;
+
+/// What bounds the connections of all listeners together.
+pub struct Gate {
+    allowed_networks: Vec<IpNet>,
+    places: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    peers: Arc<Peers>,
+    refused: AtomicU64,
+    refusals: Repeats,
+    excess: AtomicU64,
+    excesses: Repeats,
+}
+
+/// Of fewer places than this, one address can have all: there is nothing to share.
+const FEW_PLACES: usize = 8;
+
+/// The part of `places` that what may take long can have: the rest is for what is short.
+pub fn share(places: usize) -> usize {
+    places - places / 4
+}
+
+impl Gate {
+    /// Lets peers in `allowed_networks` in, at most `max_connections` at a time, and of each
+    /// address at most `peer_connections`. Neither one address nor all downloads together can have
+    /// more than the [`share`] of them.
+    pub fn new(
+        allowed_networks: Vec<IpNet>,
+        max_connections: usize,
+        peer_connections: usize,
+    ) -> Self {
+        let max_connections = max_connections.min(Semaphore::MAX_PERMITS);
+        let share = share(max_connections);
+        Self {
+            allowed_networks,
+            places: Arc::new(Semaphore::new(max_connections)),
+            downloads: Arc::new(Semaphore::new(share)),
+            // Where there are few, those behind the last place wait instead of being closed.
+            peers: Peers::new(match max_connections {
+                ..FEW_PLACES => peer_connections,
+                _ => peer_connections.min(share),
+            }),
+            refused: AtomicU64::new(0),
+            refusals: Repeats::default(),
+            excess: AtomicU64::new(0),
+            excesses: Repeats::default(),
+        }
+    }
+
+    /// How many connections were refused for their address.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were closed because their peer had as many as it may.
+    pub fn excess(&self) -> u64 {
+        self.excess.load(Ordering::Relaxed)
+    }
+
+    /// A place for a download; none where downloads have all that they may.
+    pub fn download(&self) -> Option<Place> {
+        Arc::clone(&self.downloads).try_acquire_owned().ok()
+    }
+
+    /// A place for a connection, once there is one. Connections that wait for it, one of each
+    /// listener, are accepted; those behind them wait in the kernel's backlog.
+    pub(super) async fn place(&self) -> Option<Place> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// Lets one more connection of a peer in, or counts why not.
+    pub(super) fn admit(&self, ip: IpAddr) -> Option<PeerPlace> {
+        if !self.allowed_networks.iter().any(|net| net.contains(&ip)) {
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(times) = self.refusals.count(ip, Instant::now()) {
+                warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %ip, times, refused, "a peer outside the allowed networks was refused: {ip}");
+            }
+            return None;
+        }
+        let place = self.peers.enter(ip);
+        if place.is_none() {
+            let excess = self.excess.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(times) = self.excesses.count(ip, Instant::now()) {
+                warn!(message_id = message_id::PEER_CONNECTIONS, gb10.ip = %ip, times, excess, "a peer has as many connections as it may, further ones are closed: {ip}");
+            }
+        }
+        place
+    }
+}
