@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tracing::warn;
 
+use super::held::Held;
 use super::identity::{Claim, identify};
 use super::{ApiError, App};
 use crate::device::mac::{MacSource, claimed};
@@ -23,10 +24,16 @@ use crate::store::{Clients, StoreError};
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 /// All records, as one object keyed by MAC: the text of `clients.json`.
-pub async fn all(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+pub async fn all(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+) -> Result<Response, ApiError> {
+    let place = app.gate.overview(connection.ip());
+    let place = place.ok_or(ApiError::TooManyDownloads)?;
     let clients = current(&app).await?;
     let pieces: Vec<Bytes> = clients.pieces().collect();
-    Ok((JSON, Body::new(Pieces::new(pieces))).into_response())
+    let body = Held::new(Body::new(Pieces::new(pieces)), place);
+    Ok((JSON, body).into_response())
 }
 
 /// The record of one device, by any of its MACs; by `unknown`, that of the device which asks.

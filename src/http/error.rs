@@ -63,7 +63,7 @@ pub enum ApiError {
     /// A condition is neither an entity tag nor a date.
     #[error("a condition of the request cannot be read: expected an ETag or an HTTP date")]
     Condition,
-    /// Downloads have all the places that they may.
+    /// Downloads, or what one address reads of all records, have all the places that they may.
     #[error("too many downloads are under way: try again")]
     TooManyDownloads,
     /// The device was never heard of.

@@ -23,6 +23,7 @@ pub struct Gate {
     places: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     peers: Arc<Peers>,
+    overviews: Arc<Peers>,
     refused: AtomicU64,
     refusals: Repeats,
     excess: AtomicU64,
@@ -31,6 +32,10 @@ pub struct Gate {
 
 /// Of fewer places than this, one address can have all: there is nothing to share.
 const FEW_PLACES: usize = 8;
+
+/// Answers with all records that one address can be reading at one time. Each may keep a version
+/// of them in memory that is otherwise long gone.
+const OVERVIEWS: usize = 16;
 
 /// The part of `places` that what may take long can have: the rest is for what is short.
 pub fn share(places: usize) -> usize {
@@ -57,6 +62,7 @@ impl Gate {
                 ..FEW_PLACES => peer_connections,
                 _ => peer_connections.min(share),
             }),
+            overviews: Peers::new(OVERVIEWS),
             refused: AtomicU64::new(0),
             refusals: Repeats::default(),
             excess: AtomicU64::new(0),
@@ -77,6 +83,11 @@ impl Gate {
     /// A place for a download; none where downloads have all that they may.
     pub fn download(&self) -> Option<Place> {
         Arc::clone(&self.downloads).try_acquire_owned().ok()
+    }
+
+    /// A place for an answer to `ip` with all records; none where it has all that it may.
+    pub fn overview(&self, ip: IpAddr) -> Option<PeerPlace> {
+        self.overviews.enter(ip)
     }
 
     /// A place for a connection, once there is one. Connections that wait for it, one of each

@@ -8,7 +8,7 @@ pub mod connection;
 pub mod gate;
 pub mod neighbours;
 pub mod paced;
-mod peers;
+pub mod peers;
 pub mod repeats;
 pub mod sockets;
 pub mod stop;
