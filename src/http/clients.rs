@@ -32,7 +32,7 @@ pub async fn all(
     let place = place.ok_or(ApiError::TooManyDownloads)?;
     let clients = current(&app).await?;
     let pieces: Vec<Bytes> = clients.pieces().collect();
-    let body = Held::new(Body::new(Pieces::new(pieces)), place);
+    let body = Held::body(Body::new(Pieces::new(pieces)), place);
     Ok((JSON, body).into_response())
 }
 

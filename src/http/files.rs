@@ -80,7 +80,7 @@ pub async fn file(
             request.headers_mut().remove(condition);
         }
     }
-    let response = http_serve::serve(file, &request).map(|body| Held::new(Body::new(body), place));
+    let response = http_serve::serve(file, &request).map(|body| Held::body(Body::new(body), place));
     let (ip, status) = (connection.ip(), response.status().as_u16());
     let path = shown(&path);
     info!(gb10.ip = %ip, file = &*path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");

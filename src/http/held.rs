@@ -14,8 +14,8 @@ pub struct Held<P> {
 }
 
 impl<P: Unpin + Send + 'static> Held<P> {
-    /// The body that holds `place`.
-    pub fn new(body: Body, place: P) -> Body {
+    /// A body that holds `place`.
+    pub fn body(body: Body, place: P) -> Body {
         Body::new(Self {
             body,
             _place: place,

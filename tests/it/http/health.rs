@@ -158,7 +158,9 @@ fn many_polls_on_a_disk_that_hangs_are_all_answered_soon() {
         "inject=fallocate:delay_enter=12000000:when=2",
     ];
     let command = under_strace(&folder.path().join("trace"), &options);
-    let service = Start::by(command, &folder.path().join("data")).service();
+    let service = Start::by(command, &folder.path().join("data"))
+        .env("PEER_CONNECTIONS", "100")
+        .service();
     let slowest = std::thread::scope(|scope| {
         let polls: Vec<_> = (0..60)
             .map(|_| {

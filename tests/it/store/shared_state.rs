@@ -254,7 +254,9 @@ fn concurrent_heartbeats_share_the_price_of_a_slow_disk() {
     // Each fsync takes 20 ms longer.
     let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_exit=20000"];
     let command = under_strace(&trace, &slow);
-    let service = Start::by(command, folder.path()).service();
+    let start = Start::by(command, folder.path());
+    // The devices have one address here.
+    let service = start.env("PEER_CONNECTIONS", "64").service();
     // Kernels count exactly how often a file was renamed into its place.
     let rounds = Renames::of_state_file(folder.path());
     std::thread::scope(|scope| {

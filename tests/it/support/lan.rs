@@ -110,7 +110,10 @@ impl Lan {
     pub fn start_by(&self, command: &[&str]) -> Start {
         let mut inside = Command::new("ip");
         inside.args(["netns", "exec", &self.server]).args(command);
-        Start::by(inside, self.folder.path()).env("LISTEN", "10.88.0.1:0")
+        Start::by(inside, self.folder.path())
+            .env("LISTEN", "10.88.0.1:0")
+            // The one device stands for many.
+            .env("PEER_CONNECTIONS", "256")
     }
 
     /// The service, with `ip` replaced by a script: no real `ip` hangs or fails on demand.
