@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Field;
+use crate::storm::{get, post};
 use crate::swarm::{ATTACKER, CONNECTIONS, connect_from, swarm};
 
 /// The device in whose name the attacker reports.
@@ -20,16 +21,6 @@ const DETAIL: usize = 200;
 
 fn idle(_: usize, _: &mut TcpStream) -> Result<()> {
     Ok(())
-}
-
-fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()
-}
-
-fn post(path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
 }
 
 fn beat(mac: &str) -> String {
@@ -116,6 +107,7 @@ pub fn reconnect(field: &Field) {
                 while !field.is_over() {
                     if let Ok(stream) = connect_from(ATTACKER, field.service.address) {
                         kept.push_back(stream);
+                        field.count();
                     }
                     if kept.len() > 200 {
                         kept.pop_front();

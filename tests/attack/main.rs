@@ -14,11 +14,12 @@ mod support;
 
 mod connections;
 mod memory;
+mod storm;
 mod swarm;
 mod victim;
 
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,12 +48,19 @@ pub struct Field<'a> {
     pub service: &'a Service,
     /// Says when it is over.
     pub stop: &'a AtomicBool,
+    /// How many requests or connections the attack came to.
+    pub done: AtomicUsize,
 }
 
 impl Field<'_> {
     /// Whether the attack is over.
     pub fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more request or connection.
+    pub fn count(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -62,7 +70,7 @@ type Attack = (&'static str, &'static str, fn(&Field));
 /// What the others are compared with.
 const NOTHING: Attack = ("nothing", "nothing, to compare with", |_| ());
 
-const ATTACKS: [Attack; 9] = [
+const ATTACKS: [Attack; 13] = [
     (
         "silent",
         "1,024 connections that say nothing",
@@ -108,12 +116,29 @@ const ATTACKS: [Attack; 9] = [
         "bodies of 256 KiB on all connections",
         memory::upload,
     ),
+    (
+        "invented",
+        "seeds and heartbeats of invented MACs without end",
+        storm::invented,
+    ),
+    (
+        "history",
+        "heartbeats of one device, with details of 2,650 control characters",
+        storm::history,
+    ),
+    (
+        "lines",
+        "what is not there, by names of 4 KB with a line break and an escape",
+        storm::lines,
+    ),
+    ("health", "/healthz without end", storm::health),
 ];
 
 /// What came of an attack.
 struct Row {
     name: &'static str,
     what: &'static str,
+    done: usize,
     seen: Seen,
     peak: f64,
     after: f64,
@@ -157,13 +182,14 @@ fn main() -> ExitCode {
     }
     let usual = rows[0].seen.percentile(99);
     println!(
-        "\n| attack | what | requests | p50 | p99 | slowest | failures | peak MiB | after | kernel | |"
+        "\n| attack | what | times | requests | p50 | p99 | slowest | failures | peak MiB | after | kernel | |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for row in &rows {
         let Row {
             name,
             what,
+            done,
             seen,
             peak,
             after,
@@ -171,7 +197,7 @@ fn main() -> ExitCode {
         } = row;
         let verdict = if row.is_harmless(usual) { "ok" } else { "HARM" };
         println!(
-            "| {name} | {what} | {} | {:.1?} | {:.1?} | {:.1?} | {} | {peak:.0} | {after:.0} | {kernel:.0} | {verdict} |",
+            "| {name} | {what} | {done} | {} | {:.1?} | {:.1?} | {:.1?} | {} | {peak:.0} | {after:.0} | {kernel:.0} | {verdict} |",
             seen.latencies.len(),
             seen.percentile(50),
             seen.percentile(99),
@@ -202,6 +228,7 @@ fn run((name, what, attack): Attack) -> Row {
     let field = Field {
         service: &service,
         stop: &stop,
+        done: AtomicUsize::new(0),
     };
     let (seen, kernel) = std::thread::scope(|scope| {
         scope.spawn(|| attack(&field));
@@ -218,6 +245,7 @@ fn run((name, what, attack): Attack) -> Row {
     Row {
         name,
         what,
+        done: field.done.load(Ordering::Relaxed),
         seen,
         peak: memory_of(&service, "VmHWM:"),
         after: memory_of(&service, "VmRSS:"),

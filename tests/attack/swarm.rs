@@ -69,6 +69,7 @@ pub fn swarm(
                 let is_due = slot.opened.is_none_or(|at| at.elapsed() >= OPEN_AGAIN);
                 if slot.stream.is_none() && is_due {
                     slot.stream = opened(field.service.address, &open(slot.number)).ok();
+                    field.count();
                     slot.opened = Some(Instant::now());
                 }
                 if let Some(stream) = &mut slot.stream
