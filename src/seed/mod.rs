@@ -11,6 +11,7 @@
 mod check;
 mod context;
 mod fault;
+mod format;
 pub mod jinja;
 mod sources;
 mod staged;
@@ -24,6 +25,7 @@ use minijinja::{Environment, Error, Value};
 
 pub use context::Device;
 use fault::{Failure, failure_of};
+pub use format::Format;
 pub use jinja::STACK as RENDERING_STACK;
 use sources::Sources;
 use staged::{Source, Staged};

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::context::{Device, sample_mac};
 use super::fault::{Failure, failure_of};
+use super::format::Format;
 use super::sources::{Sources, Watched, note};
 use super::{SeedFile, jinja, yaml};
 use crate::files::Fault;
@@ -16,9 +17,6 @@ use crate::site::Site;
 
 /// Longest text of a seed's file, in bytes. Checking one takes time, and no installer wants it.
 const MAX_TEXT: usize = 1 << 20;
-
-/// The first line without which cloud-init applies nothing of a user-data file.
-const CLOUD_CONFIG: &str = "#cloud-config";
 
 /// The staged templates as they were when they were loaded.
 pub(super) struct Staged {
@@ -199,8 +197,9 @@ impl Staged {
         let text = text.map_err(|error| self.failure_of(&error, name, context))?;
         let reason = if text.len() > MAX_TEXT {
             format!("the rendered text is longer than {MAX_TEXT} bytes")
-        } else if file == SeedFile::UserData && !text.starts_with(CLOUD_CONFIG) {
-            format!("the rendered text does not begin with {CLOUD_CONFIG}")
+        } else if file == SeedFile::UserData && Format::of(&text).is_none() {
+            let formats = "#cloud-config, #! or another header that cloud-init knows";
+            format!("the rendered text does not begin with {formats}")
         } else {
             return Ok(text);
         };
@@ -232,8 +231,13 @@ impl Source {
 
 /// The text, if it is YAML as far as it has to be.
 pub(super) fn checked(file: SeedFile, name: &str, text: String) -> Result<String, Fault> {
-    match (file, yaml::check_mapping(&text)) {
-        (SeedFile::UserData | SeedFile::MetaData, Err(error)) => {
+    let is_mapping = match file {
+        SeedFile::UserData => Format::of(&text) == Some(Format::CloudConfig),
+        SeedFile::MetaData => true,
+        SeedFile::VendorData | SeedFile::NetworkConfig => false,
+    };
+    match yaml::check_mapping(&text) {
+        Err(error) if is_mapping => {
             let reason = match error.line {
                 Some(line) => format!("line {line} of the rendered text: {}", error.reason),
                 None => format!("the rendered text is {}", error.reason),

@@ -42,6 +42,7 @@ mod device {
 mod seed {
     mod autoinstall_schema;
     mod bounds;
+    mod formats;
     mod golden;
     mod jinja2;
     mod reads;
