@@ -3,48 +3,77 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::count;
-use crate::files::layout;
-use crate::seed::Templates;
+use super::{count, templates};
+use crate::files::{Fault, layout};
+use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
-use crate::site::SiteFiles;
+use crate::site::{SiteFiles, oddities};
+use crate::store::{self, Clients};
 
 /// Tries every staged template and prints each fault with file and line.
-pub fn run(settings: &Settings) -> ExitCode {
-    let folder = layout::templates(&settings.data_path);
+pub fn run(settings: &Settings, as_json: bool) -> ExitCode {
     let site_files = Arc::new(SiteFiles::load(&settings.data_path));
-    let templates = match Templates::load(
-        folder.clone(),
-        settings.fallback_password_hash.reveal(),
-        Arc::clone(&site_files),
-    ) {
-        Ok(templates) => templates,
+    let Some(templates) = templates(settings, &site_files) else {
+        return ExitCode::FAILURE;
+    };
+    let mut report = templates.check();
+    add_site(&mut report, settings, &site_files);
+    match as_json {
+        true => print_json(&report),
+        false => print(&report, settings),
+    }
+    match report.faults.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// What is to be said of `site.json` and `devices.json`.
+fn add_site(report: &mut Report, settings: &Settings, site_files: &SiteFiles) {
+    let finding = |fault: Fault| {
+        let path = settings.data_path.join(&fault.file);
+        Finding::new(path.display().to_string(), fault)
+    };
+    report
+        .faults
+        .extend(site_files.faults().into_iter().map(finding));
+    let state = layout::state(&settings.data_path);
+    let clients = match store::read(state.clone()) {
+        Ok(clients) => clients,
         Err(error) => {
-            eprintln!("an embedded template is broken, which is a bug in this program: {error}");
-            return ExitCode::FAILURE;
+            let file = state.display().to_string();
+            let fault = Fault::new(&file, format!("not looked into: {error}"));
+            report.notes.push(Finding::new(file, fault));
+            Clients::default()
         }
     };
-    let (tried, faults) = templates.check();
-    let site_faults = site_files.faults();
-    for fault in &faults {
-        eprintln!("{}/{fault}", folder.display());
+    let site = site_files.site().unwrap_or_default();
+    let odd = oddities(&site, &site_files.devices(), |mac| clients.has(mac));
+    report.faults.extend(odd.into_iter().map(finding));
+}
+
+fn print_json(report: &Report) {
+    match serde_json::to_string_pretty(report) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("the report cannot be written as JSON: {error}"),
     }
-    for fault in &site_faults {
-        eprintln!("{}/{fault}", settings.data_path.display());
+}
+
+fn print(report: &Report, settings: &Settings) {
+    let folder = layout::templates(&settings.data_path);
+    for fault in &report.faults {
+        eprintln!("{fault}");
     }
-    let (templates, faults) = (tried.len(), faults.len() + site_faults.len());
+    for note in &report.notes {
+        println!("note: {note}");
+    }
     println!(
         "{}: {} tried, {}",
         folder.display(),
-        count(templates, "template"),
-        count(faults, "fault")
+        count(report.templates.len(), "template"),
+        count(report.faults.len(), "fault")
     );
-    if templates == 0 && !folder.exists() {
+    if report.templates.is_empty() && !folder.exists() {
         println!("no such folder, so the embedded defaults are served");
-    }
-    if faults == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }

@@ -4,8 +4,11 @@ mod check;
 mod completions;
 mod forget;
 mod manifest;
+mod render;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -14,8 +17,11 @@ use tracing::error;
 
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
+use crate::files::layout;
+use crate::seed::{SeedFile, Templates};
 use crate::service::settings::Settings;
 use crate::service::{self, journal};
+use crate::site::SiteFiles;
 
 /// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
 ///
@@ -37,7 +43,22 @@ pub struct Cli {
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Try every staged template and JSON file; print each fault, exit 1 if there is one
-    Check,
+    Check {
+        /// Print one JSON object, for machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a file of a box's seed as that box would get it; nothing goes on record
+    Render {
+        /// The MAC of the box, or of another port of it
+        mac: MacAddr,
+        /// user-data, meta-data, vendor-data or network-config
+        #[arg(default_value = "user-data", value_parser = seed_file)]
+        file: SeedFile,
+        /// The address of this host that the box reaches, as in `lan_ip` and `provision_url`
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "10.88.0.1:8088")]
+        reached_at: SocketAddr,
+    },
     /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
     Manifest {
         /// What to do with it.
@@ -64,7 +85,12 @@ impl Cli {
         let Self { command, settings } = self;
         match command {
             None => serve(&settings),
-            Some(Command::Check) => check::run(&settings),
+            Some(Command::Check { json }) => check::run(&settings, json),
+            Some(Command::Render {
+                mac,
+                file,
+                reached_at,
+            }) => render::run(&settings, mac, file, reached_at),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Completions { shell }) => completions::run(shell),
@@ -83,6 +109,24 @@ fn serve(settings: &Settings) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn seed_file(name: &str) -> Result<SeedFile, &'static str> {
+    SeedFile::from_name(name).ok_or("expected user-data, meta-data, vendor-data or network-config")
+}
+
+/// The templates of the settings' folder; none, and a word on that, where there is a defect.
+fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Option<Templates> {
+    let templates = Templates::load(
+        layout::templates(&settings.data_path),
+        settings.fallback_password_hash.reveal(),
+        Arc::clone(site_files),
+    );
+    templates
+        .inspect_err(|error| {
+            eprintln!("an embedded template is broken, which is a bug in this program: {error}");
+        })
+        .ok()
 }
 
 /// A number of things: `1 fault`, `2 faults`.

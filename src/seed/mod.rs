@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use minijinja::{Environment, Error, Value};
 
+pub use check::{Finding, Report};
 pub use context::Device;
 use fault::{Failure, failure_of};
 pub use format::Format;
@@ -35,6 +36,9 @@ use crate::files::Fault;
 use crate::site::{Site, SiteFiles};
 
 const FALLBACK: &str = "fallback.yaml.j2";
+
+/// What a fault says instead of a path where the template is compiled in.
+const EMBEDDED_USER_DATA: &str = "the embedded user-data.yaml.j2";
 
 /// The files of a seed, by the names that cloud-init's NoCloud data source asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,6 +227,30 @@ impl Templates {
         })
     }
 
+    /// What [`Self::render`] renders, and the files that the text is made of: templates and what
+    /// they include, in the order of their names, and the site's files where there are such.
+    pub fn explain(
+        &self,
+        file: SeedFile,
+        device: &Device,
+    ) -> Result<(Rendered, Vec<PathBuf>), RenderError> {
+        on_a_deep_stack(|| {
+            let rendered = self.render(file, device)?;
+            let site = self.site_files.site().map_err(RenderError::Unread)?;
+            let context = device.context(&site, &self.fallback_password_hash);
+            // Loaded anew, so that it has read nothing but what this needs.
+            let staged = Staged::untried(&self.texts, &site);
+            if rendered.origin == Origin::Staged {
+                let own = staged.own_template(file, device).unwrap_or_default();
+                let names = own.into_iter().chain([file.template().to_owned()]);
+                let mut outcomes = names.map(|name| staged.try_out(file, &name, &context));
+                outcomes.find(Result::is_ok);
+            }
+            let files = staged.files_read().into_iter();
+            Ok((rendered, files.chain(self.site_files.paths()).collect()))
+        })
+    }
+
     /// The faults of the common templates and of the site's files as they are now.
     pub fn faults(&self) -> Vec<Fault> {
         let of_templates = match self.site_files.site() {
@@ -246,7 +274,9 @@ impl Templates {
     fn fault_of_embedded(&self, error: &Error, context: &Value) -> Fault {
         let name = SeedFile::UserData.template();
         let stands_in = |_: &str, word: &str| embedded::USER_DATA.contains(word);
-        failure_of(error, name, context, stands_in).fault(name)
+        let mut fault = failure_of(error, name, context, stands_in).fault(name);
+        fault.file = EMBEDDED_USER_DATA.to_owned();
+        fault
     }
 
     fn current(&self, site: &Arc<Site>) -> Arc<Staged> {

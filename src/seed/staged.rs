@@ -1,5 +1,6 @@
 //! The staged templates: read when they change, tried before a device gets them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -54,17 +55,7 @@ impl Staged {
         site: &Arc<Site>,
         before: Option<&Self>,
     ) -> Self {
-        let watched = Watched::default();
-        let mut environment = jinja::environment();
-        let (loader, notes) = (Arc::clone(texts), Arc::clone(&watched));
-        environment.set_loader(move |name| loader.read(name, &notes));
-        let mut staged = Self {
-            environment,
-            sources: [const { Source::NotStaged }; 4],
-            texts: Arc::clone(texts),
-            watched,
-            site: Arc::clone(site),
-        };
+        let mut staged = Self::untried(texts, site);
         let folder = &texts.folder;
         let seen = before.and_then(|before| {
             let watched = before.watched.lock();
@@ -77,6 +68,21 @@ impl Staged {
             staged.sources[file as usize] = staged.verdict(file, &context);
         }
         staged
+    }
+
+    /// The staged templates, of which nothing was read yet.
+    pub(super) fn untried(texts: &Arc<Sources>, site: &Arc<Site>) -> Self {
+        let watched = Watched::default();
+        let mut environment = jinja::environment();
+        let (loader, notes) = (Arc::clone(texts), Arc::clone(&watched));
+        environment.set_loader(move |name| loader.read(name, &notes));
+        Self {
+            environment,
+            sources: [const { Source::NotStaged }; SeedFile::ALL.len()],
+            texts: Arc::clone(texts),
+            watched,
+            site: Arc::clone(site),
+        }
     }
 
     fn verdict(&self, file: SeedFile, sample: &Value) -> Source {
@@ -115,6 +121,19 @@ impl Staged {
         failure_of(error, name, context, |name, word| {
             self.texts.has(name, word)
         })
+    }
+
+    /// The files that were found when they were read.
+    pub(super) fn files_read(&self) -> Vec<PathBuf> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = watched.iter().filter(|(_, watch)| !watch.is_of_nothing());
+        found.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Whether a template of that name was read, for whatever reason.
+    pub(super) fn has_read(&self, name: &str) -> bool {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.contains_key(&self.texts.path(name))
     }
 
     pub(super) fn source(&self, file: SeedFile) -> &Source {

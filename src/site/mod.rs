@@ -5,14 +5,16 @@
 //! cannot be read; where it never could be, no seed is served.
 
 pub mod devices;
+mod oddities;
 pub mod password;
 mod staged_json;
 mod values;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use devices::{Devices, KnownDevice};
+pub use oddities::oddities;
 use staged_json::{Current, StagedJson};
 pub use values::Site;
 
@@ -48,6 +50,13 @@ impl SiteFiles {
     /// The same, with whether it could be read: a seed has to know.
     pub fn known_devices(&self) -> Current<Devices> {
         self.devices.current()
+    }
+
+    /// Where those of the two lie that are there.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let paths = [self.site.path(), self.devices.path()];
+        let there = paths.into_iter().filter(|path| path.exists());
+        there.map(Path::to_owned).collect()
     }
 
     /// What is wrong with the files as they are now.

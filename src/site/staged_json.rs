@@ -83,6 +83,11 @@ impl<T: Parse> StagedJson<T> {
         file
     }
 
+    /// Where the file lies, whether it is there or not.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What counts now.
     pub fn current(&self) -> Current<T> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);

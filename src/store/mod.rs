@@ -122,6 +122,11 @@ struct Shared {
     full_told: Mutex<[Option<Instant>; 2]>,
 }
 
+/// The records in the state of `folder` as they are now, for a look from outside of the service.
+pub fn read(folder: PathBuf) -> Result<Clients, StoreError> {
+    StateFile::new(folder).read()
+}
+
 impl Store {
     /// Opens the state in `folder`, of at most `max_clients` devices, and starts its threads.
     ///

@@ -6,7 +6,8 @@
 //! - `session` is what is done, a step a line:
 //!   `env NAME=VALUE` before the service starts; `GET`, `HEAD` or `POST`, a target, for a POST the
 //!   body, and after ` | ` a header, where a `-` before it keeps all but the status out of the
-//!   record; `check` runs `gb10-provision-api check`; `await TEXT` waits for a line of the journal;
+//!   record; `check` and `render` run these commands of `gb10-provision-api`, with the arguments
+//!   that follow; `await TEXT` waits for a line of the journal;
 //!   `journal` stops the service and shows what it wrote to stderr. `#` begins a comment.
 //! - `expected` is the record of the session: every step, and every byte of its outcome.
 //!
@@ -116,7 +117,9 @@ impl Session {
         for step in std::mem::take(&mut self.steps) {
             writeln!(self.record, "> {step}").unwrap();
             let outcome = match &*step {
-                "check" => self.check(),
+                command if command.starts_with("check") || command.starts_with("render") => {
+                    self.run(command)
+                }
                 "journal" => self.journal(),
                 _ => match (step.strip_prefix("await "), step.strip_prefix("- ")) {
                     (Some(text), _) => {
@@ -167,9 +170,9 @@ impl Session {
         .unwrap()
     }
 
-    fn check(&self) -> String {
+    fn run(&self, command: &str) -> String {
         let output = Command::new(BINARY)
-            .arg("check")
+            .args(command.split(' '))
             .env("DATA_PATH", self.folder.path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
