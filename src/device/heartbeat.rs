@@ -31,6 +31,9 @@ pub struct Heartbeat {
 #[serde(try_from = "String")]
 pub struct Detail(String);
 
+/// What stands between a reason and what is added to it.
+const BETWEEN: &str = "; ";
+
 impl Detail {
     /// As much of a text as is kept.
     pub fn cut(mut text: String) -> Self {
@@ -38,6 +41,27 @@ impl Detail {
         // What was cut off is not to be kept as room, either.
         text.shrink_to_fit();
         Self(text)
+    }
+
+    /// The text of a reason with more behind it, of which the end is kept.
+    pub fn of_reason(reason: &str, more: &str) -> Self {
+        // The same report again, whose answer was lost.
+        if reason.ends_with(more) {
+            return Self::cut(reason.to_owned());
+        }
+        let room = |taken: usize| DETAIL_BYTES.saturating_sub(taken + BETWEEN.len());
+        let reason_bytes = reason.len().min(room(more.len()).max(DETAIL_BYTES / 2));
+        let reason = &reason[..reason.floor_char_boundary(reason_bytes)];
+        let start = more.len().saturating_sub(room(reason.len()));
+        Self(format!(
+            "{reason}{BETWEEN}{}",
+            &more[more.ceil_char_boundary(start)..]
+        ))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -169,6 +193,9 @@ pub struct Report {
     pub phase: Phase,
     /// The device's own words.
     pub detail: Option<Detail>,
+    /// Whether it tells more of what is on record already: an installer that failed reports why by
+    /// its webhook, and then the end of its log by an error command.
+    pub is_addition: bool,
 }
 
 /// The host name of a device for which nobody chose another.

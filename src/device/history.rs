@@ -151,6 +151,17 @@ impl History {
         self.read(|events| events.into_iter().any(is_one))
     }
 
+    /// When the last event happened and its detail, if it is of this stage and phase.
+    pub fn last_detail(&self, stage: Stage, phase: Phase) -> Option<(Timestamp, String)> {
+        let last = self.read(|events| {
+            let last: LastEvent = serde_json::from_str(events.last()?.get()).ok()?;
+            let is_of = (last.stage.as_str(), last.phase.as_str()) == (stage.name(), phase.name());
+            let Rfc3339(at) = last.timestamp;
+            is_of.then_some((at, last.detail))
+        });
+        last.ok().flatten()
+    }
+
     /// The phase of the last event, where this version knows it.
     pub fn last_phase(&self) -> Option<Phase> {
         self.last_phase
@@ -263,6 +274,15 @@ struct PastEvent {
     stage: String,
     phase: String,
     timestamp: Rfc3339,
+}
+
+/// The newest entry, if it has a detail.
+#[derive(Deserialize)]
+struct LastEvent {
+    stage: String,
+    phase: String,
+    timestamp: Rfc3339,
+    detail: String,
 }
 
 /// A time as all records spell it: RFC 3339, UTC, milliseconds.

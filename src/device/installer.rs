@@ -6,8 +6,10 @@
 //! become reports of the stage `install`. Pure: nothing here reads a clock or a file.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::heartbeat::Detail;
 use super::mac::MacAddr;
@@ -22,8 +24,7 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// One event, as far as it matters here. All of it may be absent: what is not understood is
 /// ignored.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default)]
 pub struct Event {
     /// The step, such as `subiquity/Install/install/curtin_install`.
     pub name: String,
@@ -59,6 +60,12 @@ const STEPS: [(&str, &str); 7] = [
 const INSTALL: &str = "subiquity/Install/install";
 /// The reading of the user-data.
 const AUTOINSTALL: &str = "subiquity/load_autoinstall_config";
+/// Putting its sections into effect; [`INSTALL`] waits for that, for ever where it fails.
+const APPLY: &str = "subiquity/apply_autoinstall_config";
+/// The commands at the beginning, and what belongs to them. Nothing follows a failure.
+const EARLY: &str = "subiquity/Early/";
+/// One of them, `command_0` and so on.
+const EARLY_COMMAND: &str = "subiquity/Early/run_user_supplied/command_";
 /// The commands at the end, `command_0` and so on.
 const LATE_COMMAND: &str = "subiquity/Late/run_user_supplied/command_";
 
@@ -69,30 +76,50 @@ struct Cause {
     reason: Detail,
 }
 
-/// What is remembered between the events of installations: by device, the step that will have made
-/// its installation fail, should it fail.
+/// What is remembered between the events of installations, by device.
 #[derive(Debug, Default)]
 pub struct Installations {
-    causes: HashMap<MacAddr, Cause>,
+    remembered: HashMap<MacAddr, Remembered>,
+}
+
+/// What is remembered of one installation.
+#[derive(Debug)]
+enum Remembered {
+    /// The step that will have made it fail, should it fail.
+    Cause(Cause),
+    /// It failed, and that was told. The steps around the one that failed end with it, and tell the
+    /// same once more.
+    Failed,
 }
 
 impl Installations {
     /// Takes the next event of a device. Returns the milestone that it is, if it is one.
     pub fn take(&mut self, mac: MacAddr, event: &Event) -> Option<Milestone> {
         if event.begins() {
-            self.causes.remove(&mac);
+            self.remembered.remove(&mac);
         }
-        let known = self.causes.get(&mac);
-        if known.is_some_and(|known| known.is_overcome_by(event)) {
-            self.causes.remove(&mac);
-        } else if let Some(cause) = event.failure()
-            && known.map_or(self.causes.len() < MAX_REMEMBERED, |known| {
-                cause.outranks(known)
-            })
-        {
-            self.causes.insert(mac, cause);
+        let known = self.remembered.get(&mac);
+        let milestone = event.milestone(known);
+        let has_room = known.is_some() || self.remembered.len() < MAX_REMEMBERED;
+        let has_failed = (milestone.as_ref()).is_some_and(|told| told.phase == Phase::Fail);
+        let cause = known.and_then(Remembered::cause);
+        if has_failed && has_room {
+            self.remembered.insert(mac, Remembered::Failed);
+        } else if cause.is_some_and(|cause| cause.is_overcome_by(event)) {
+            self.remembered.remove(&mac);
+        } else if let (None, true, Some(cause)) = (known, has_room, event.failure()) {
+            self.remembered.insert(mac, Remembered::Cause(cause));
         }
-        event.milestone(self.causes.get(&mac))
+        milestone
+    }
+}
+
+impl Remembered {
+    fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Cause(cause) => Some(cause),
+            Self::Failed => None,
+        }
     }
 }
 
@@ -104,53 +131,41 @@ impl Cause {
         let is_around = inner.is_some_and(|inner| inner.is_empty() || inner.starts_with('/'));
         event.event_type == "finish" && !event.failed() && is_around
     }
-
-    /// Whether this explains a failed installation better than an earlier one: the first failure
-    /// of a step of the installation does. What runs beside it (looking for updates, for drivers)
-    /// may fail without harm.
-    fn outranks(&self, earlier: &Cause) -> bool {
-        self.is_of_the_installation() && !earlier.is_of_the_installation()
-    }
-
-    fn is_of_the_installation(&self) -> bool {
-        self.step.starts_with(INSTALL) || self.step.starts_with(LATE_COMMAND)
-    }
 }
 
 impl Event {
-    /// Reads the body of a webhook. A body that is no such event is one that says nothing.
+    /// Reads the body of a webhook, or what was kept of it. A body that is no such event is one
+    /// that says nothing.
     pub fn from_json(body: &[u8]) -> Self {
-        let event: Self = serde_json::from_slice(body).unwrap_or_default();
+        let text = String::from_utf8_lossy(body);
+        let mut event = Self::default();
+        // Where it breaks off, what came before counts.
+        let _ = serde_json::Deserializer::from_str(&text).deserialize_map(Fields(&mut event));
         match event.name.len() {
             0..=NAME_BYTES => event,
             _ => Self::default(),
         }
     }
 
-    /// The milestone that this event is, if it is one.
-    ///
-    /// `cause` is a failure of a step of the same installation: the event that ends it does not
-    /// repeat it.
-    fn milestone(&self, cause: Option<&Cause>) -> Option<Milestone> {
+    /// The milestone that this event is, if it is one, with what is known of the same
+    /// installation: the event that ends it does not repeat the cause.
+    fn milestone(&self, known: Option<&Remembered>) -> Option<Milestone> {
+        if self.fails_all() {
+            return match known {
+                Some(Remembered::Failed) => None,
+                Some(Remembered::Cause(cause)) if self.name == INSTALL => Some(Milestone {
+                    phase: Phase::Fail,
+                    detail: cause.reason.clone(),
+                }),
+                _ => Some(Milestone {
+                    phase: Phase::Fail,
+                    detail: Detail::cut(self.with_description(&self.failure_in_words())),
+                }),
+            };
+        }
         let (phase, detail) = match (self.name.as_str(), self.event_type.as_str()) {
             (INSTALL, "start") => (Phase::Start, "the installer runs".to_owned()),
-            (INSTALL, "finish") if self.failed() => match cause {
-                Some(cause) => {
-                    return Some(Milestone {
-                        phase: Phase::Fail,
-                        detail: cause.reason.clone(),
-                    });
-                }
-                None => (
-                    Phase::Fail,
-                    self.with_description("the installation failed"),
-                ),
-            },
             (INSTALL, "finish") => (Phase::Done, "installed".to_owned()),
-            (AUTOINSTALL, "finish") if self.failed() => (
-                Phase::Fail,
-                self.with_description("the autoinstall was refused"),
-            ),
             (name, "start") => match (self.step()?, name.starts_with(LATE_COMMAND)) {
                 (step, true) => (Phase::Progress, format!("running {step}")),
                 (step, false) => (Phase::Progress, step),
@@ -163,10 +178,33 @@ impl Event {
         })
     }
 
-    /// What to remember as the cause, should the installation fail: the failure of a step.
+    /// Whether this is the failure of a step without which there is no installation.
+    fn fails_all(&self) -> bool {
+        let is_needed = matches!(self.name.as_str(), INSTALL | AUTOINSTALL | APPLY)
+            || self.name.starts_with(EARLY);
+        is_needed && self.event_type == "finish" && self.failed()
+    }
+
+    fn failure_in_words(&self) -> String {
+        match self.name.as_str() {
+            INSTALL => "the installation failed".to_owned(),
+            AUTOINSTALL => "the autoinstall was refused".to_owned(),
+            APPLY => "the autoinstall could not be applied".to_owned(),
+            name => match numbered(name, EARLY_COMMAND) {
+                Some(number) => format!("early command {number} failed"),
+                None => format!("{name} failed"),
+            },
+        }
+    }
+
+    /// What to remember as the cause, should the installation fail: the failure of one of its own
+    /// steps. What runs beside it (looking for updates, for drivers, for a mirror) may fail without
+    /// harm.
     fn failure(&self) -> Option<Cause> {
-        let is_step = self.event_type == "finish" && self.failed() && self.name != INSTALL;
-        if !is_step {
+        let inner = self.name.strip_prefix(INSTALL);
+        let is_own = inner.is_some_and(|inner| inner.starts_with('/'))
+            || self.name.starts_with(LATE_COMMAND);
+        if !is_own || self.event_type != "finish" || !self.failed() {
             return None;
         }
         let step = self.step().unwrap_or_else(|| self.name.clone());
@@ -177,9 +215,12 @@ impl Event {
         })
     }
 
-    /// Whether a new installation begins, so that causes of an earlier one are void.
+    /// Whether a new try begins, so that what was remembered of an earlier one is void: its first
+    /// steps, and the installation itself. They begin in this order, and before one of them fails.
     fn begins(&self) -> bool {
-        self.name == INSTALL && self.event_type == "start"
+        let is_first = matches!(self.name.as_str(), INSTALL | AUTOINSTALL | APPLY)
+            || self.name.starts_with(EARLY);
+        is_first && self.event_type == "start"
     }
 
     fn failed(&self) -> bool {
@@ -187,11 +228,8 @@ impl Event {
     }
 
     fn step(&self) -> Option<String> {
-        if let Some(number) = self.name.strip_prefix(LATE_COMMAND) {
-            return number
-                .parse::<u32>()
-                .ok()
-                .map(|n| format!("late command {n}"));
+        if self.name.starts_with(LATE_COMMAND) {
+            return numbered(&self.name, LATE_COMMAND).map(|n| format!("late command {n}"));
         }
         let step = STEPS.iter().find(|(end, _)| self.name.ends_with(end));
         step.map(|(_, words)| (*words).to_owned())
@@ -203,4 +241,52 @@ impl Event {
             description => format!("{text}: {description}"),
         }
     }
+}
+
+/// The number of a command, by its name.
+fn numbered(name: &str, prefix: &str) -> Option<u32> {
+    name.strip_prefix(prefix)?.parse().ok()
+}
+
+/// Reads the fields of an event. Of one that is no text nothing is known, as if it were absent.
+struct Fields<'a>(&'a mut Event);
+
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event (an object)")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key::<String>()? {
+            let value: &RawValue = map.next_value()?;
+            let into = match field.as_str() {
+                "name" => &mut self.0.name,
+                "description" => &mut self.0.description,
+                "event_type" => &mut self.0.event_type,
+                "result" => &mut self.0.result,
+                _ => continue,
+            };
+            *into = text_of(value).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// The text that a value is. Python escapes what is no Unicode as lone surrogates, which are none
+/// either.
+fn text_of(value: &RawValue) -> Option<String> {
+    struct Lossy;
+    impl Visitor<'_> for Lossy {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+        fn visit_bytes<E>(self, text: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(text).into_owned())
+        }
+    }
+    let mut value = serde_json::Deserializer::from_str(value.get());
+    value.deserialize_bytes(Lossy).ok()
 }

@@ -1,5 +1,6 @@
 //! What a device is, says and becomes: pure, without a clock, a file or a socket.
 
+pub mod event_text;
 pub mod fetches;
 pub mod fields;
 pub mod heartbeat;

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::fetches::{Fetches, SeedFetches};
 use super::fields::Fields;
-use super::heartbeat::{Report, Sender, default_hostname};
+use super::heartbeat::{Detail, Report, Sender, default_hostname};
 use super::history::{Event, History, Rfc3339};
 use super::mac::MacAddr;
 use super::stage::{Phase, Stage};
@@ -97,11 +97,12 @@ impl ClientRecord {
         self.identify(*mac, is_its_own.then_some(*ip), hostname.as_deref())?;
         self.fields.set("current_stage", &report.stage)?;
         self.fields.set("last_heartbeat", &timestamp)?;
+        let added = self.added_to_the_last(report);
         self.history.add(&Event {
             stage: report.stage,
             phase: report.phase,
             timestamp,
-            detail: report.detail.as_ref(),
+            detail: added.as_ref().or(report.detail.as_ref()),
             arp_mac: *arp_mac,
         })?;
         if (report.stage, report.phase) == (Stage::Ready, Phase::Done)
@@ -111,6 +112,19 @@ impl ClientRecord {
             self.fields.set(SEED, &seed)?;
         }
         self.keep_within(limits)
+    }
+
+    /// The detail of a report that tells more of the last event, behind what that says: the newest
+    /// event is what operators read. None if it has to stand by itself.
+    fn added_to_the_last(&self, report: &Report) -> Option<Detail> {
+        if !report.is_addition {
+            return None;
+        }
+        let (at, reason) = self.history.last_detail(report.stage, report.phase)?;
+        // A box that has fetched its seed since is at another try.
+        let is_same_try = self.seed().and_then(|seed| seed.latest()) <= Some(at);
+        let more = report.detail.as_ref().map_or("", Detail::as_str);
+        is_same_try.then(|| Detail::of_reason(&reason, more))
     }
 
     fn keep_within(&mut self, limits: Limits) -> Result<(), serde_json::Error> {

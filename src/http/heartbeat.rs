@@ -14,6 +14,7 @@ use super::identity::{Claim, sender};
 use super::{ApiError, App, body};
 use crate::device::heartbeat::{Heartbeat, Report};
 use crate::device::mac::MacSource;
+use crate::device::stage::{Phase, Stage};
 use crate::net::Connection;
 
 /// Largest body of a heartbeat, in bytes.
@@ -41,6 +42,7 @@ pub async fn receive(
         stage,
         phase,
         detail,
+        is_addition: (stage, phase) == (Stage::Install, Phase::Fail),
     };
     let recorded = app.recorder.heartbeat(report).await;
     let record = recorded.map_err(|reason| {

@@ -15,13 +15,15 @@ use tracing::{debug, warn};
 
 use super::identity::{Claim, sender};
 use super::{ApiError, App, body};
+use crate::device::event_text::Shortened;
 use crate::device::installer::Event;
 use crate::device::mac::{MacSource, claimed};
 use crate::excerpt::one_line;
 use crate::net::Connection;
 
-/// Largest event, in bytes. Events with files in them are larger, and say nothing here.
-const EVENT_BYTES: usize = 256 * 1024;
+/// Largest event, in bytes. Events with files in them are large; in memory is only what
+/// [`Shortened`] keeps of them.
+const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Longest part of an event that is logged, in characters: all of most events.
 const LOGGED_CHARS: usize = 4096;
@@ -34,11 +36,12 @@ pub async fn receive(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let claim = Claim(claimed(&mac?)?, MacSource::Path);
-    let body = body::read(body, EVENT_BYTES).await?;
+    let mut text = Shortened::default();
+    body::read_parts(body, EVENT_BYTES, |part| text.add(part)).await?;
     let sender = sender(&app, connection, claim).await?;
-    debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %logged(&body), "installer");
+    debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %logged(text.text()), "installer");
     let (mac, ip) = (sender.mac, sender.ip);
-    let event = Event::from_json(&body);
+    let event = Event::from_json(text.text());
     let taken = app.recorder.installer_event(sender, &event).await;
     taken.map_err(|reason| {
         ApiError::not_recorded(reason, |status, reason| {

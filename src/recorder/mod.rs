@@ -135,6 +135,7 @@ impl Recorder {
             stage: Stage::Install,
             phase: milestone.phase,
             detail: Some(milestone.detail),
+            is_addition: false,
         };
         let place = Waiting::place(&self.waiting, &report)?;
         // In the queue before this waits for anything, so that a device's events keep their order.

@@ -255,10 +255,250 @@ fn a_failure_that_was_overcome_or_that_ran_beside_is_not_taken_for_the_reason() 
     ];
     assert_eq!(ended(&mac(3), &beside), reason);
 
-    // Where there is no better one, it is a reason all the same.
-    let only = [finished("subiquity/Storage/apply", "FAIL", "no disk")];
-    let reason = because("subiquity/Storage/apply failed: no disk");
-    assert_eq!(ended(&mac(4), &only), reason);
+    // Nor where there is no other.
+    let only = [finished(
+        "subiquity/Mirror/apply_autoinstall_config/waiting",
+        "FAIL",
+        "timed out",
+    )];
+    assert_eq!(ended(&mac(4), &only), because("the installation failed"));
+}
+
+/// What the end of a record says: of the newest event, which is what operators see.
+fn last_detail(service: &Service, mac: &str) -> String {
+    let record = service.get(&format!("/clients/{mac}")).json();
+    let last = record["stages"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&last["stage"], &last["phase"]),
+        (&json!("install"), &json!("fail"))
+    );
+    last["detail"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_real_run_without_the_disk_that_it_wants_fails_once_with_that_reason() {
+    let service = Start::fresh().service();
+    let events: Vec<_> = include_str!("../data/subiquity-fail-storage.jsonl")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    post_all(&service, MAC, &events);
+    let reason = "the autoinstall could not be applied: \
+        Failed to find matching device for {'path': '/dev/nvme*'}";
+    let expected = [("start", "the installer runs"), ("fail", reason)];
+    assert_eq!(install_events(&service, MAC), owned(&expected));
+    // The same box at its next try fails again, and is told of again.
+    post_all(&service, MAC, &events);
+    let twice = [expected, expected].concat();
+    assert_eq!(install_events(&service, MAC), owned(&twice));
+}
+
+#[test]
+fn what_fails_before_the_installation_begins_is_a_fail_with_the_words_of_the_first_step() {
+    let service = Start::fresh().service();
+    let early = "subiquity/Early/run_user_supplied/command_1";
+    let why = "Command '['sh', '-c', 'false']' returned non-zero exit status 1.";
+    let cases: [(&[&str], &str); 4] = [
+        (
+            &[
+                early,
+                "subiquity/Early/run_user_supplied",
+                "subiquity/Early/run",
+            ],
+            "early command 1 failed: ",
+        ),
+        (
+            &[
+                "subiquity/Early/load_autoinstall_data",
+                "subiquity/load_autoinstall_config",
+            ],
+            "subiquity/Early/load_autoinstall_data failed: ",
+        ),
+        (
+            &[
+                "subiquity/Storage/apply_autoinstall_config",
+                "subiquity/apply_autoinstall_config",
+                // Whatever waits for it is cancelled later.
+                INSTALL,
+            ],
+            "the autoinstall could not be applied: ",
+        ),
+        (
+            &["subiquity/load_autoinstall_config"],
+            "the autoinstall was refused: ",
+        ),
+    ];
+    for (n, (steps, words)) in cases.into_iter().enumerate() {
+        let mac = mac(n);
+        // These did no harm.
+        for harmless in [
+            "Mirror/apply_autoinstall_config/waiting",
+            "Refresh/check_for_update",
+        ] {
+            let name = format!("subiquity/{harmless}");
+            post(
+                &service,
+                &mac,
+                finished(&name, "FAIL", "no way out").as_bytes(),
+            );
+        }
+        for step in steps {
+            post(&service, &mac, finished(step, "FAIL", why).as_bytes());
+        }
+        let expected = [("fail".to_owned(), format!("{words}{why}"))];
+        assert_eq!(install_events(&service, &mac), expected, "{steps:?}");
+    }
+}
+
+#[test]
+fn the_log_that_an_error_command_sends_stands_behind_the_reason() {
+    let service = Start::fresh().service();
+    let send = |detail: &str| {
+        let beat = json!({"mac": MAC, "stage": "install", "phase": "fail", "detail": detail});
+        assert_eq!(service.post("/heartbeat", &beat.to_string()).status, 200);
+    };
+    // Without a reason it stands alone.
+    send("the log: words");
+    assert_eq!(last_detail(&service, MAC), "the log: words");
+
+    let refused = "subiquity/load_autoinstall_config";
+    post(
+        &service,
+        MAC,
+        event(refused, "start", "").to_string().as_bytes(),
+    );
+    post(
+        &service,
+        MAC,
+        finished(refused, "FAIL", "7 is not one of [1]").as_bytes(),
+    );
+    let reason = "the autoinstall was refused: 7 is not one of [1]";
+    assert_eq!(last_detail(&service, MAC), reason);
+    // Twice, if the answer to the first was lost.
+    for _ in 0..2 {
+        send("the log: last words");
+        assert_eq!(
+            last_detail(&service, MAC),
+            format!("{reason}; the log: last words")
+        );
+    }
+
+    // A long reason leaves room for the end of the log, a short one for as much as there is.
+    for (reason_bytes, log_bytes) in [(10, 4096), (4000, 2030), (4000, 4096), (2100, 1000)] {
+        let start = event(refused, "start", "").to_string();
+        post(&service, MAC, start.as_bytes());
+        let reason = "\u{e4}".repeat(reason_bytes / 2);
+        post(&service, MAC, finished(refused, "FAIL", &reason).as_bytes());
+        let log = format!("{}end", "x".repeat(log_bytes - 3));
+        send(&log);
+        let detail = last_detail(&service, MAC);
+        assert!(detail.len() <= 4096, "{}", detail.len());
+        assert!(
+            detail.len() >= 4000.min(reason_bytes + log_bytes),
+            "{}",
+            detail.len()
+        );
+        assert!(detail.starts_with("the autoinstall was refused: \u{e4}\u{e4}"));
+        assert!(detail.ends_with("xxend"), "{detail}");
+    }
+
+    // What was the reason of an earlier try is none of a later one.
+    service.get_as_box(&format!("/cloud-init/{MAC}/user-data"));
+    eventually("the fetch on record", || {
+        let record = service.get(&format!("/clients/{MAC}")).json();
+        record["seed"]["count"].as_u64()
+    });
+    send("the log: of the second try");
+    assert_eq!(last_detail(&service, MAC), "the log: of the second try");
+    // Nor is one of another stage.
+    service.heartbeat(MAC, "network", "fail");
+    send("the log: of the third try");
+    assert_eq!(last_detail(&service, MAC), "the log: of the third try");
+}
+
+#[test]
+fn an_event_without_words_or_with_very_many_keeps_its_meaning() {
+    let service = Start::fresh().service();
+    let long = "why ".repeat(100_000);
+    let files = json!([{"path": "/var/log/x", "content": "eA==".repeat(200_000)}]);
+    let many: Vec<_> = (0..20_000)
+        .map(|n| json!({"path": n, "content": "\"}],"}))
+        .collect();
+    let bodies = [
+        // No text where one might be.
+        json!({"name": INSTALL, "event_type": "start", "description": null, "result": null}),
+        json!({"name": INSTALL, "event_type": "start", "description": 7, "result": [1]}),
+        json!({"name": INSTALL, "event_type": "start", "description": {"name": "x"}}),
+        // Long ones, in whatever order.
+        json!({"name": INSTALL, "description": long, "event_type": "start"}),
+        json!({"files": files, "name": INSTALL, "event_type": "start"}),
+        json!({"files": many, "name": INSTALL, "event_type": "start"}),
+        json!({"name": INSTALL, "event_type": "start", "files": many, "description": long}),
+    ];
+    for (n, body) in bodies.iter().enumerate() {
+        let mac = mac(n);
+        post(&service, &mac, body.to_string().as_bytes());
+        assert_eq!(install_events(&service, &mac), owned(&REAL_RUN[..1]), "{n}");
+    }
+
+    // The words that are kept of a long failure are its first ones. serde sorts the keys, Python
+    // does not.
+    let mac = mac(20);
+    for words in [
+        r#"why \u00fc \\ \" \ud800 "#,
+        "\u{fc}\u{1f512}",
+        r#"\\\\\\\" "#,
+    ] {
+        let text = words.repeat(400_000 / words.len());
+        let body = format!(
+            r#"{{"name": "subiquity/load_autoinstall_config", "description": "{text}",
+            "event_type": "finish", "origin": "curtin", "level": "ERROR", "result": "FAIL"}}"#
+        );
+        let start = event("subiquity/load_autoinstall_config", "start", "").to_string();
+        post(&service, &mac, start.as_bytes());
+        post(&service, &mac, body.as_bytes());
+        let (phase, detail) = install_events(&service, &mac).pop().unwrap();
+        assert_eq!(phase, "fail");
+        assert!(detail.len() > 4000, "{}", detail.len());
+        let json: String =
+            serde_json::from_str(&format!("\"{}\"", words.replace(r"\ud800", ""))).unwrap();
+        let first = json.trim_end();
+        assert!(
+            detail.starts_with(&format!("the autoinstall was refused: {first}")),
+            "{detail}"
+        );
+    }
+}
+
+/// The most memory that a service had so far, in bytes.
+fn peak(service: &Service) -> usize {
+    let status = format!("/proc/{}/status", service.pid().as_raw_nonzero());
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    kilobytes.parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn an_event_of_many_megabytes_costs_little_memory_and_one_without_end_is_refused() {
+    let service = Start::fresh().service();
+    let before = peak(&service);
+    let head = format!(r#"{{"name": "{INSTALL}", "event_type": "start", "files": ["#);
+    let body = [head.as_bytes(), &vec![b'['; 8 * 1024 * 1024]].concat();
+    post(&service, MAC, &body);
+    assert_eq!(install_events(&service, MAC), owned(&REAL_RUN[..1]));
+    let after = peak(&service);
+    assert!(after < before + 4 * 1024 * 1024, "{before} {after}");
+    let target = format!("/report/{MAC}");
+    let body = vec![b' '; 17 * 1024 * 1024];
+    match request(service.address, "POST", &target, &[], &body) {
+        Ok(answer) => assert_eq!(answer.status, 413),
+        // It may be told before the body is all written.
+        Err(error) => assert!(
+            error.to_string().contains("reset") || error.to_string().contains("pipe"),
+            "{error}"
+        ),
+    }
 }
 
 #[test]
@@ -469,7 +709,9 @@ fn milestones_that_a_stop_loses_are_named_in_the_journal() {
 #[test]
 fn one_box_pushes_out_only_its_own_milestones() {
     let folder = tempfile::tempdir().unwrap();
-    let service = Start::on(folder.path()).service();
+    let service = Start::on(folder.path())
+        .env("PEER_CONNECTIONS", "64")
+        .service();
     let lock = hold_lock(folder.path());
     let start = event(INSTALL, "start", "").to_string();
     // A mad box, on many connections at once; and one that posts a single one.

@@ -272,6 +272,7 @@ fn report((n, beat): (u8, Beat)) -> Report {
         stage: beat.stage.parse().unwrap(),
         phase: beat.phase.parse().unwrap(),
         detail: beat.detail.map(|detail| Detail::try_from(detail).unwrap()),
+        is_addition: false,
     }
 }
 
@@ -298,6 +299,7 @@ fn simple(n: u8, word: &str) -> Report {
         stage: Stage::Network,
         phase: Phase::Done,
         detail: Some(Detail::try_from(word.to_owned()).unwrap()),
+        is_addition: false,
     }
 }
 
