@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{count, templates};
-use crate::files::{Fault, layout};
+use crate::files::Fault;
+use crate::files::layout::{self, SITE_FILE};
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
 use crate::site::{SiteFiles, oddities};
@@ -50,6 +51,9 @@ fn add_site(report: &mut Report, settings: &Settings, site_files: &SiteFiles) {
     let site = site_files.site().unwrap_or_default();
     let odd = oddities(&site, &site_files.devices(), |mac| clients.has(mac));
     report.faults.extend(odd.into_iter().map(finding));
+    let advice = site.advice().into_iter();
+    let advice = advice.map(|advice| finding(Fault::new(SITE_FILE, advice)));
+    report.notes.extend(advice);
 }
 
 fn print_json(report: &Report) {

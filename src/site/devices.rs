@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use minijinja::Value;
 use serde::Deserialize;
-use serde_with::{DeserializeFromStr, Map, serde_as};
+use serde_with::{Map, serde_as};
 
+use super::names::HostName;
 use super::staged_json::{Parse, typed};
 use crate::device::mac::MacAddr;
-use crate::excerpt::excerpt;
-
-/// Longest host name that Linux takes.
-const NAME_BYTES: usize = 63;
 
 /// All devices of `devices.json`. In order, so that a fault that two of them make reads the same
 /// each time.
@@ -32,7 +29,7 @@ struct KnownDevices(#[serde_as(as = "Map<_, _>")] Vec<(MacAddr, KnownDevice)>);
 #[serde(deny_unknown_fields)]
 pub struct KnownDevice {
     /// Its host name.
-    pub hostname: Option<PlainName>,
+    pub hostname: Option<HostName>,
     /// The other MACs of the same box: a GB10 has six or so.
     #[serde(default)]
     pub macs: Vec<MacAddr>,
@@ -41,35 +38,6 @@ pub struct KnownDevice {
     /// Its variables for templates.
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,
-}
-
-/// A name that may stand in a URL, a file name and a shell command: one label of RFC 1123.
-#[derive(Debug, Clone, PartialEq, Eq, DeserializeFromStr)]
-pub struct PlainName(String);
-
-impl PlainName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for PlainName {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let is_label = (1..=NAME_BYTES).contains(&text.len())
-            && text.bytes().all(plain)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        match is_label {
-            true => Ok(Self(text.to_owned())),
-            false => Err(format!(
-                "{} is not a plain name: expected 1 to {NAME_BYTES} letters, digits, hyphens and underscores",
-                excerpt(text)
-            )),
-        }
-    }
 }
 
 impl Devices {

@@ -5,9 +5,11 @@
 //! cannot be read; where it never could be, no seed is served.
 
 pub mod devices;
+mod names;
 mod oddities;
 pub mod password;
 mod staged_json;
+mod time_zone;
 mod values;
 
 use std::path::{Path, PathBuf};

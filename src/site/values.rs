@@ -6,9 +6,10 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde::Deserialize;
 
-use super::devices::PlainName;
+use super::names::{KernelFlavor, UserName};
 use super::password::PasswordHash;
 use super::staged_json::{Parse, typed};
+use super::time_zone::TimeZoneName;
 
 /// The site's values for templates: an object, whose known fields have the types of
 /// [`KnownFields`], and whose others are the site's own.
@@ -21,20 +22,57 @@ impl Default for Site {
     }
 }
 
-/// What the default template takes from `site.json`. Only the types matter here: a wrong one is
-/// found when the file is read, with its line, instead of when a box boots.
+/// What the default template takes from `site.json`. Only the types matter here: a wrong one, or a
+/// value that the installer refuses, is found when the file is read, with its line, instead of when
+/// a box boots.
 #[derive(Deserialize)]
 #[allow(dead_code)]
 struct KnownFields {
-    username: Option<PlainName>,
+    username: Option<UserName>,
     password_hash: Option<PasswordHash>,
     authorized_keys: Option<Vec<String>>,
-    timezone: Option<String>,
+    timezone: Option<TimeZoneName>,
     locale: Option<String>,
     keyboard: Option<String>,
     apt_mirror: Option<String>,
     proxy: Option<String>,
     packages: Option<Vec<String>>,
+    kernel: Option<Kernel>,
+}
+
+/// Which kernel is installed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Kernel {
+    flavor: Option<KernelFlavor>,
+}
+
+impl Site {
+    /// What has to be so on the LAN for these values, which no look at a file can tell. Without
+    /// `site.json` there is none.
+    pub fn advice(&self) -> Vec<&'static str> {
+        let has = |field: &str| self.0.get_attr(field).is_ok_and(|value| value.is_true());
+        let mut advice = Vec::new();
+        match (has("apt_mirror"), has("packages")) {
+            _ if self.0.len() == Some(0) => return advice,
+            (true, _) => advice.push(
+                "apt_mirror: the DHCP server must name a router, such as this host, or the installer finds no network and leaves the mirror out",
+            ),
+            (false, true) => advice.push(
+                "packages without apt_mirror: only what is on the installer's medium can be had",
+            ),
+            (false, false) => advice.push(
+                "no apt_mirror: the DHCP server should name no router, or the installer looks for mirrors on the Internet",
+            ),
+        }
+        if has("packages") {
+            advice.push(
+                "packages: one that cannot be had fails the whole installation, check that the mirror has them all",
+            );
+        }
+        advice
+    }
 }
 
 impl Parse for Site {

@@ -95,7 +95,7 @@ fn templates_know_the_device_and_the_site() {
     let meta_data = service.get(&format!("/cloud-init/{SECOND}/meta-data"));
     assert_eq!(
         meta_data.text().lines().collect::<Vec<_>>(),
-        ["instance-id: spark-07", "local-hostname: spark-07"]
+        ["instance-id: \"spark-07\"", "local-hostname: \"spark-07\""]
     );
     assert!(!service.log().contains(SECRET), "{}", service.log());
 }
@@ -255,7 +255,7 @@ fn check(data: &Path) -> (Option<i32>, String, String) {
 /// A file's faulty text, where the fault is, and what is said of it.
 type Faulty = (&'static str, &'static str, &'static str);
 
-const FAULTY_DEVICES: [Faulty; 12] = [
+const FAULTY_DEVICES: [Faulty; 16] = [
     ("{\n  \"3c:6d:66:0a:1b:2c\": {\n", "devices.json:3: ", "EOF"),
     ("", "devices.json:1: ", "EOF"),
     ("[]\n", "devices.json:1: ", "expected a map"),
@@ -300,9 +300,30 @@ const FAULTY_DEVICES: [Faulty; 12] = [
         "devices.json:3: ",
         "3c:6d:66:0a:1b:2c is listed twice",
     ),
+    // No label of RFC 1123.
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark_07\"}}",
+        "devices.json:2: ",
+        "\"spark_07\" is no host name",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark-\"}}",
+        "devices.json:2: ",
+        "\"spark-\" is no host name",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark.lan\"}}",
+        "devices.json:2: ",
+        "\"spark.lan\" is no host name",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"sp\u{e4}rk\"}}",
+        "devices.json:2: ",
+        "is no host name",
+    ),
 ];
 
-const FAULTY_SITES: [Faulty; 9] = [
+const FAULTY_SITES: [Faulty; 21] = [
     ("{\n  \"username\": \"ops\"\n", "site.json:3: ", "EOF"),
     ("hello", "site.json:1: ", "expected value"),
     ("[]", "site.json:1: ", "expected an object"),
@@ -327,6 +348,67 @@ const FAULTY_SITES: [Faulty; 9] = [
         "{\n  \"password_hash\": \"$6$salt$VERYSECRETHASH\",\n  \"timezone\": 1\n}",
         "site.json:3: ",
         "invalid type: integer",
+    ),
+    // What the installer refuses.
+    (
+        "{\n  \"username\": \"admin\"\n}",
+        "site.json:2: ",
+        "\"admin\" belongs to the system",
+    ),
+    (
+        "{\n  \"username\": \"root\"\n}",
+        "site.json:2: ",
+        "\"root\" belongs to the system",
+    ),
+    (
+        "{\n  \"username\": \"plugdev\"\n}",
+        "site.json:2: ",
+        "\"plugdev\" belongs to the system",
+    ),
+    (
+        "{\n  \"username\": \"Ops\"\n}",
+        "site.json:2: ",
+        "\"Ops\" is no user name",
+    ),
+    (
+        "{\n  \"username\": \"7ops\"\n}",
+        "site.json:2: ",
+        "\"7ops\" is no user name",
+    ),
+    (
+        "{\n  \"username\": \"a23456789-123456789-123456789-123\"\n}",
+        "site.json:2: ",
+        "is no user name",
+    ),
+    (
+        "{\n  \"timezone\": \"Europe/Berlln\"\n}",
+        "site.json:2: ",
+        "no time zone \"Europe/Berlln\"",
+    ),
+    (
+        "{\n  \"timezone\": \"europe/berlin\"\n}",
+        "site.json:2: ",
+        "no time zone \"europe/berlin\"",
+    ),
+    (
+        "{\n  \"timezone\": \"posix/Europe/Berlin\"\n}",
+        "site.json:2: ",
+        "no time zone \"posix/Europe/Berlin\"",
+    ),
+    (
+        "{\n  \"timezone\": \"Etc/Unknown\"\n}",
+        "site.json:2: ",
+        "no time zone \"Etc/Unknown\"",
+    ),
+    (
+        "{\n  \"kernel\": {\"flavor\": \"hwe kernel\"}\n}",
+        "site.json:2: ",
+        "no flavor of a kernel",
+    ),
+    (
+        "{\n  \"kernel\": {\"flavour\": \"hwe\"}\n}",
+        "site.json:2: ",
+        "unknown field `flavour`",
     ),
 ];
 
@@ -391,6 +473,92 @@ fn a_fault_leaves_the_last_good_version_in_force_and_is_warned_of_once_by_line()
         assert_eq!(check(&service.data).0, Some(0));
     }
     assert!(!service.log().contains(SECRET), "{}", service.log());
+}
+
+#[test]
+fn names_and_time_zones_that_the_installer_takes_are_no_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: Value| {
+        std::fs::write(folder.path().join(name), text.to_string()).unwrap();
+    };
+    for zone in [
+        "Europe/Berlin",
+        "America/Argentina/Buenos_Aires",
+        "Etc/UTC",
+        "UTC",
+        "Etc/GMT+5",
+        "US/Eastern",
+        "geoip",
+        "",
+    ] {
+        for user in [
+            "ops",
+            "_ops",
+            "o",
+            "admin2",
+            "root-",
+            "a23456789-123456789-123456789-12",
+        ] {
+            write(
+                "site.json",
+                json!({"timezone": zone, "username": user, "kernel": {"flavor": "hwe"}}),
+            );
+            assert_eq!(check(folder.path()).0, Some(0), "{zone} {user}");
+        }
+    }
+    let long = "x".repeat(63);
+    for host in ["007", "no", "SPARK-07", "a--b", &long] {
+        write("devices.json", json!({MAC: {"hostname": host}}));
+        assert_eq!(check(folder.path()).0, Some(0), "{host}");
+    }
+}
+
+#[test]
+fn time_zones_are_known_on_a_host_that_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("site.json"),
+        r#"{"timezone": "Asia/Tokyo"}"#,
+    )
+    .unwrap();
+    let output = Command::new(BINARY)
+        .arg("check")
+        .env("DATA_PATH", folder.path())
+        .env("TZDIR", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn check_says_what_the_lan_must_have_for_a_mirror_and_for_packages() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = |site: &str| {
+        std::fs::write(folder.path().join("site.json"), site).unwrap();
+        let (status, stdout, _) = check(folder.path());
+        assert_eq!(status, Some(0));
+        let notes = stdout
+            .lines()
+            .filter(|line| line.contains("site.json: note: "));
+        notes.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(check(folder.path()).1.matches("note: ").count(), 0);
+    let [router] = &notes(r#"{"apt_mirror": "http://10.88.0.1/ubuntu"}"#)[..] else {
+        panic!("one note");
+    };
+    assert!(
+        router.contains("must name a router, such as this host"),
+        "{router}"
+    );
+    let [no_router] = &notes(r#"{"username": "ops"}"#)[..] else {
+        panic!("one note");
+    };
+    assert!(no_router.contains("should name no router"), "{no_router}");
+    let all = r#"{"packages": ["htop"], "apt_mirror": "http://10.88.0.1/ubuntu"}"#;
+    for site in [all, r#"{"packages": ["htop"]}"#] {
+        let notes = notes(site).join("\n");
+        assert!(notes.contains("fails the whole installation"), "{notes}");
+    }
 }
 
 #[test]
