@@ -381,7 +381,7 @@ fn an_unknown_device_gets_its_seed_and_a_warning_names_its_address() {
     assert_eq!(meta_data.status, 200);
     assert_eq!(
         meta_data.body.lines().next(),
-        Some("instance-id: gb10-pxe-unknown")
+        Some("instance-id: \"gb10-pxe-unknown\"")
     );
 }
 

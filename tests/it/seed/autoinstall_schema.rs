@@ -106,6 +106,7 @@ fn the_embedded_default_is_a_valid_autoinstall() {
     for (target, hostname) in DEVICES {
         let autoinstall = valid_autoinstall(&get(&service, target));
         assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
+        assert_asks_nobody_outside(&autoinstall);
         for section in ["late-commands", "error-commands"] {
             let commands = autoinstall[section].as_array().unwrap();
             assert!(!commands.is_empty());
@@ -133,6 +134,7 @@ fn the_fallback_is_a_valid_autoinstall() {
         );
         let autoinstall = valid_autoinstall(&user_data);
         assert_can_be_logged_in_to(&autoinstall, hostname, DEFAULT_FALLBACK_PASSWORD_HASH);
+        assert_asks_nobody_outside(&autoinstall);
     }
 }
 
@@ -157,42 +159,250 @@ fn a_configured_hash_is_in_both_whatever_scheme_it_is_of() {
     }
 }
 
+/// Where nothing listens, in the variables that a proxy has for curl and others.
+const DEAD_PROXY: [(&str, &str); 3] = [
+    ("http_proxy", "http://127.0.0.1:9"),
+    ("https_proxy", "http://127.0.0.1:9"),
+    ("ALL_PROXY", "http://127.0.0.1:9"),
+];
+
+/// Runs the commands of a section as the installer does, behind a proxy that is not there, with
+/// other paths in them.
+fn run(autoinstall: &Value, section: &str, paths: &[(&str, &Path)]) {
+    for command in autoinstall[section].as_array().unwrap() {
+        let mut command = command.as_str().unwrap().to_owned();
+        for (path, instead) in paths {
+            assert!(command.contains(path), "{command}");
+            command = command.replace(path, instead.to_str().unwrap());
+        }
+        let mut shell = Command::new("sh");
+        let status = shell.args(["-c", &command]).envs(DEAD_PROXY).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+const INSTALLERS_LOG: &str = "/var/log/installer/subiquity-server-debug.log";
+
 #[test]
-fn the_error_commands_report_the_failure_with_the_end_of_the_installers_log() {
-    needs!(PYTHON);
-    let service = Start::fresh().service();
-    let log = service.data.join("installer.log");
-    std::fs::write(
-        &log,
-        "first\n\t\"quoted\" \\ $HOME `id` 'single' \u{1b}[1m \u{e4}\nlast words\n",
-    )
-    .unwrap();
+fn the_error_commands_add_the_end_of_the_installers_log_to_the_reason() {
+    needs!(PYTHON, Need::Program("curl"));
+    let site = r#"{"proxy": "http://127.0.0.1:9"}"#;
+    let service = Start::fresh().stage("site.json", site).service();
     let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
     let autoinstall = valid_autoinstall(&user_data);
-    for command in autoinstall["error-commands"].as_array().unwrap() {
-        let log_of_the_installer = "/var/log/installer/subiquity-server-debug.log";
-        let command = command.as_str().unwrap();
-        assert!(command.contains(log_of_the_installer));
-        let command = command.replace(log_of_the_installer, log.to_str().unwrap());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &command])
-                .status()
-                .unwrap()
-                .success()
+    let log = service.data.join("installer.log");
+    let write = |words: &str| {
+        // The installer logs the command before it runs it.
+        let command = autoinstall["error-commands"][0].as_str().unwrap();
+        let text = format!(
+            "first\n{words}\nDEBUG start: subiquity/Error/run: \n\
+             DEBUG start: subiquity/Error/run_user_supplied/command_0: {command}\n"
         );
-    }
-    let record = service.get(&format!("/clients/{MAC}")).json();
-    let event = record["stages"].as_array().unwrap().last().unwrap().clone();
-    assert_eq!(
-        (&event["stage"], &event["phase"]),
-        (&"install".into(), &"fail".into())
-    );
-    let detail = event["detail"].as_str().unwrap();
+        std::fs::write(&log, text).unwrap();
+    };
+    let detail = || {
+        run(&autoinstall, "error-commands", &[(INSTALLERS_LOG, &log)]);
+        let record = service.get(&format!("/clients/{MAC}")).json();
+        let event = record["stages"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(event["stage"], "install");
+        assert_eq!(event["phase"], "fail");
+        event["detail"].as_str().unwrap().to_owned()
+    };
+    let words = "\t\"quoted\" \\ $HOME `id` 'single' \u{1b}[1m \u{e4}\nlast words";
+    write(words);
+    let without_reason = detail();
     assert!(
-        detail.contains("last words") && detail.contains("$HOME `id` 'single'"),
-        "{detail}"
+        without_reason.starts_with("the log: first "),
+        "{without_reason}"
     );
+    assert!(
+        without_reason.contains("$HOME `id` 'single'"),
+        "{without_reason}"
+    );
+    assert!(
+        without_reason.trim_end().ends_with("last words"),
+        "{without_reason}"
+    );
+
+    // A long log, and a reason that the webhook told before.
+    write(&format!("{}last words", "a line of a log\n".repeat(500)));
+    let event = r#"{"name": "subiquity/apply_autoinstall_config", "event_type": "finish",
+        "result": "FAIL", "description": "no disk"}"#;
+    assert_eq!(service.post(&format!("/report/{MAC}"), event).status, 204);
+    let with_reason = detail();
+    assert!(
+        with_reason.starts_with("the autoinstall could not be applied: no disk; the log: "),
+        "{with_reason}"
+    );
+    assert!(
+        with_reason.trim_end().ends_with("last words"),
+        "{with_reason}"
+    );
+    assert!(with_reason.len() > 2000, "{with_reason}");
+    for own in ["curl", "tail -c", "Error/run"] {
+        assert!(!with_reason.contains(own), "{with_reason}");
+    }
+}
+
+#[test]
+fn the_late_commands_go_by_no_proxy() {
+    needs!(PYTHON, Need::Program("curl"));
+    let site = r#"{"proxy": "http://127.0.0.1:9"}"#;
+    let service = Start::fresh().stage("site.json", site).service();
+    let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+    let autoinstall = valid_autoinstall(&user_data);
+    let target = service.data.join("installed");
+    // There is no curtin here: the commands say that what they installed is not enabled.
+    std::fs::create_dir_all(target.join("etc")).unwrap();
+    run(&autoinstall, "late-commands", &[("/target", &target)]);
+    let onboarding = std::fs::read_to_string(target.join("usr/local/sbin/gb10-onboard")).unwrap();
+    assert_eq!(onboarding, get(&service, "/onboard/gb10-onboard"));
+    let conf = std::fs::read_to_string(target.join("etc/gb10-onboard.conf")).unwrap();
+    assert_eq!(
+        conf,
+        format!("PROVISION_URL=http://{}\nMAC={MAC}\n", service.address)
+    );
+    let apt = autoinstall["apt"]["conf"].as_str().unwrap();
+    assert_eq!(apt, "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n");
+}
+
+/// YAML texts as PyYAML reads them.
+fn loaded(texts: &[String]) -> Vec<Value> {
+    let load =
+        "import json, sys, yaml\njson.dump(list(yaml.safe_load_all(sys.stdin.buffer)), sys.stdout)";
+    let mut python = Command::new("/usr/bin/python3");
+    let output = feed(python.args(["-c", load]), &texts.join("\n---\n"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn names_that_yaml_reads_as_other_things_stay_names() {
+    needs!(Need::Python(&["yaml"]));
+    let names = [
+        "007",
+        "12",
+        "no",
+        "No",
+        "off",
+        "on",
+        "y",
+        "yes",
+        "true",
+        "null",
+        "NULL",
+        "1e5",
+        "0x10",
+        "0b1",
+        "0o7",
+        "2024-01-01",
+        "1-2",
+    ];
+    // A MAC of digits is a number to base 60.
+    let mac = |n: usize| format!("12:34:56:12:34:{n:02}");
+    let devices: serde_json::Map<_, _> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| (mac(n), serde_json::json!({"hostname": name})))
+        .collect();
+    let service = Start::fresh()
+        .stage("devices.json", &Value::Object(devices).to_string())
+        .stage(
+            "site.json",
+            r#"{"username": "null", "locale": "no", "keyboard": "no"}"#,
+        )
+        .service();
+    let each = |file: &str| -> Vec<_> {
+        let texts =
+            (0..names.len()).map(|n| get(&service, &format!("/cloud-init/{}/{file}", mac(n))));
+        loaded(&texts.collect::<Vec<_>>())
+    };
+    for (meta_data, name) in each("meta-data").iter().zip(names) {
+        let expected = serde_json::json!({"instance-id": name, "local-hostname": name});
+        assert_eq!(meta_data, &expected);
+    }
+    for username in ["null", "gb10"] {
+        for (n, user_data) in each("user-data").iter().enumerate() {
+            let autoinstall = &user_data["autoinstall"];
+            let identity = serde_json::json!({
+                "hostname": names[n], "username": username, "password": DEFAULT_FALLBACK_PASSWORD_HASH,
+            });
+            assert_eq!(autoinstall["identity"], identity);
+            let endpoint = format!("http://{}/report/{}", service.address, mac(n));
+            let reporting = &autoinstall["reporting"]["gb10-provision-api"];
+            assert_eq!(reporting["endpoint"], endpoint);
+            assert_eq!(
+                autoinstall["user-data"]["chpasswd"]["users"][0]["name"],
+                username
+            );
+        }
+        // From then on, the fallback.
+        service.stage("cloud-init-templates/user-data.yaml.j2", "");
+    }
+}
+
+/// What every autoinstall of ours has on a LAN without a way out.
+fn assert_asks_nobody_outside(autoinstall: &Value) {
+    assert_eq!(
+        autoinstall["storage"]["layout"]["match"]["path"],
+        "/dev/nvme*"
+    );
+    assert_eq!(autoinstall["apt"]["geoip"], false);
+    assert_eq!(autoinstall["apt"]["fallback"], "offline-install");
+    assert_eq!(autoinstall["source"]["search_drivers"], false);
+    assert_eq!(autoinstall["oem"]["install"], false);
+    let reporting = &autoinstall["reporting"]["gb10-provision-api"];
+    assert_eq!(reporting["type"], "webhook");
+    assert!(reporting["endpoint"].as_str().unwrap().contains("/report/"));
+}
+
+#[test]
+fn what_a_site_sets_of_mirror_and_kernel_is_in_the_embedded_default_and_nothing_else() {
+    needs!(PYTHON);
+    let mirror = "http://10.88.0.1/ubuntu-ports";
+    let autoinstall = |site: &str| {
+        let service = Start::fresh().stage("site.json", site).service();
+        valid_autoinstall(&get(&service, &format!("/cloud-init/{MAC}/user-data")))
+    };
+    let bare = autoinstall(r#"{"apt_mirror": "", "proxy": "", "kernel": {}}"#);
+    for absent in ["kernel", "proxy"] {
+        assert_eq!(bare.get(absent), None);
+    }
+    for absent in ["mirror-selection", "security", "conf"] {
+        assert_eq!(bare["apt"].get(absent), None);
+    }
+    let full = autoinstall(&format!(
+        r#"{{"apt_mirror": "{mirror}", "kernel": {{"flavor": "hwe"}}}}"#
+    ));
+    assert_eq!(full["kernel"], serde_json::json!({"flavor": "hwe"}));
+    let security = serde_json::json!([{"arches": ["default"], "uri": mirror}]);
+    assert_eq!(full["apt"]["security"], security);
+    assert_eq!(full["apt"]["mirror-selection"]["primary"][0]["uri"], mirror);
+    assert_eq!(full["apt"].get("conf"), None);
+    for autoinstall in [bare, full] {
+        assert_asks_nobody_outside(&autoinstall);
+    }
+}
+
+#[test]
+fn the_apt_of_a_box_goes_past_the_proxy_to_this_server_whatever_its_name() {
+    needs!(PYTHON);
+    let site = r#"{"proxy": "http://10.88.0.9:3128"}"#;
+    let service = Start::fresh().stage("site.json", site).service();
+    let target = format!("/cloud-init/{MAC}/user-data");
+    for (host, direct) in [
+        ("10.88.0.1:8088", Some("10.88.0.1")),
+        ("provision.lan", Some("provision.lan")),
+        // apt has no name for it.
+        ("[fd88::1]:8088", None),
+    ] {
+        let headers = [("Host", host)];
+        let answer = request(service.address, "GET", &target, &headers, b"").unwrap();
+        let autoinstall = valid_autoinstall(answer.text());
+        let conf = direct.map(|host| format!("Acquire::http::Proxy::{host} \"DIRECT\";\n"));
+        assert_eq!(autoinstall["apt"]["conf"].as_str(), conf.as_deref());
+    }
 }
 
 #[test]
@@ -203,7 +413,7 @@ fn what_a_site_sets_is_in_the_embedded_default() {
         // Keys alone: no password, and none asked for by sudo.
         (
             r#"{"username": "ops", "authorized_keys": ["ssh-ed25519 AAAA it's \"one\""]}"#,
-            "!",
+            "*",
             false,
             false,
         ),
@@ -235,7 +445,7 @@ fn what_a_site_sets_is_in_the_embedded_default() {
             expires
         );
         let sudo_asks = autoinstall["user-data"]["write_files"].is_null();
-        assert_eq!(sudo_asks, password != "!", "{site}");
+        assert_eq!(sudo_asks, password != "*", "{site}");
         if site.contains("htop") {
             assert_eq!(autoinstall["timezone"], "Europe/Berlin");
             assert_eq!(autoinstall["packages"][0], "htop");

@@ -177,7 +177,7 @@ fn the_embedded_seed_needs_no_staging_and_costs_a_boot_no_wait() {
     assert!(user_data.contains(&heartbeat), "{user_data}");
     assert_eq!(
         seed("meta-data"),
-        "instance-id: gb10-pxe-aa-bb-cc-dd-ee-ff\nlocal-hostname: gb10-pxe-aa-bb-cc-dd-ee-ff"
+        "instance-id: \"gb10-pxe-aa-bb-cc-dd-ee-ff\"\nlocal-hostname: \"gb10-pxe-aa-bb-cc-dd-ee-ff\""
     );
     // A 404 on either would cost every boot ten seconds.
     for file in ["vendor-data", "network-config"] {
@@ -209,7 +209,7 @@ fn what_is_staged_of_a_seed_takes_the_place_of_what_is_embedded_file_by_file() {
             .to_owned()
     };
     assert_eq!(get("user-data"), "#cloud-config\na: b");
-    assert!(get("meta-data").starts_with("instance-id: gb10-pxe-aa-bb"));
+    assert!(get("meta-data").starts_with("instance-id: \"gb10-pxe-aa-bb"));
     assert_eq!(get("vendor-data"), "");
     assert_eq!(get("network-config"), "");
     service.stage(

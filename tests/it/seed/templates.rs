@@ -240,7 +240,7 @@ fn assert_fallback(text: &str, mac: &str) {
     let slug = mac.replace(':', "-");
     assert!(text.starts_with("#cloud-config\n# The fallback"), "{text}");
     for line in [
-        &*format!("    hostname: gb10-pxe-{slug}"),
+        &*format!("    hostname: \"gb10-pxe-{slug}\""),
         "    username: gb10",
         &*format!("    password: \"{HASH}\""),
         "    install-server: true",
@@ -500,8 +500,8 @@ fn a_failing_meta_data_gives_the_embedded_one() {
         )
         .service();
     let meta_data = format!("/cloud-init/{MAC}/meta-data");
-    let embedded =
-        "instance-id: gb10-pxe-02-00-00-00-00-01\nlocal-hostname: gb10-pxe-02-00-00-00-00-01";
+    let embedded = "instance-id: \"gb10-pxe-02-00-00-00-00-01\"\n\
+                    local-hostname: \"gb10-pxe-02-00-00-00-00-01\"";
     for faulty in [
         "instance-id: {{ nosuch }}\n",
         "{% if %}",
