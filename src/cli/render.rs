@@ -27,11 +27,15 @@ pub(super) fn run(
     }
     let devices = site_files.devices();
     let mac = devices.primary(mac);
+    let provision_url = match settings.public_url.get() {
+        Some(url) => url.to_owned(),
+        None => format!("http://{reached_at}"),
+    };
     let device = Device {
         mac: Some(mac),
         known: devices.get(mac).cloned().unwrap_or_default(),
         lan: reached_at,
-        provision_url: format!("http://{reached_at}"),
+        provision_url,
     };
     let (rendered, files) = match templates.explain(file, &device) {
         Ok(explained) => explained,

@@ -9,6 +9,7 @@ mod health;
 mod heartbeat;
 mod held;
 mod identity;
+pub mod public_url;
 mod seed;
 mod webhook;
 
@@ -59,6 +60,8 @@ pub struct App {
     pub onboard: PathBuf,
     /// The names that this host goes by.
     pub names: browser::Names,
+    /// The base of the URLs for devices, where the operator gives one.
+    pub public_url: public_url::PublicUrl,
     /// Who may connect.
     pub gate: Arc<Gate>,
     /// Tells an answer that has no end of its own when it must end.

@@ -1,19 +1,18 @@
 //! `GET /cloud-init/…`: the NoCloud seed.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::identity::{Claim, Identity, identify, vouch};
+use super::public_url::provision_url;
 use super::{ApiError, App};
 use crate::device::fetches::Fetch;
 use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
@@ -121,7 +120,7 @@ async fn serve(
             .cloned()
             .unwrap_or_default(),
         lan: connection.local,
-        provision_url: provision_url(&headers, connection.local),
+        provision_url: provision_url(&app.public_url, &headers, connection.local),
     };
     let rendered = app
         .templates
@@ -199,37 +198,4 @@ fn refused(mac: Option<MacAddr>, ip: IpAddr, fault: &Fault) -> ApiError {
         "a staged file cannot be read, no seed is served to {mac} at {ip}: {fault}"
     );
     error
-}
-
-/// Where the device reached us: by the Host header if that is a plain authority, since the device
-/// knows the name or port that led it here; else by the socket's own address.
-fn provision_url(headers: &HeaderMap, local: SocketAddr) -> String {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok());
-    match (host, hosts.next()) {
-        (Some(host), None) if is_plain_authority(host) => format!("http://{host}"),
-        _ => format!("http://{local}"),
-    }
-}
-
-/// Whether this is a host and perhaps a port. RFC 3986 allows more characters, some of which mean
-/// something to YAML or a shell; no host on a LAN needs them.
-fn is_plain_authority(host: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    let port_is_valid = |authority: &Authority| match host.strip_prefix(authority.host()) {
-        Some("") => true,
-        Some(port) => port
-            .strip_prefix(':')
-            .is_some_and(|port| port.parse::<u16>().is_ok()),
-        None => false,
-    };
-    let name_is_valid = |authority: &Authority| match authority.host().strip_prefix('[') {
-        Some(ipv6) => ipv6
-            .strip_suffix(']')
-            .is_some_and(|ipv6| ipv6.parse::<Ipv6Addr>().is_ok()),
-        None => !authority.host().is_empty() && !authority.host().contains([':', '[', ']']),
-    };
-    host.bytes().all(plain)
-        && Authority::from_str(host)
-            .is_ok_and(|authority| name_is_valid(&authority) && port_is_valid(&authority))
 }

@@ -114,6 +114,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         neighbours: Neighbours::new(settings.arp_table.clone()),
         onboard: layout::onboard(data_path),
         names: Names::new(&settings.server_names),
+        public_url: settings.public_url.clone(),
         gate: Arc::new(gate),
         stopping,
     })

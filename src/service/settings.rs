@@ -11,6 +11,7 @@ use clap::{Arg, Args, Command};
 use ipnet::IpNet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::http::public_url::PublicUrl;
 use crate::net::neighbours::ARP_TABLE;
 use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 
@@ -53,6 +54,18 @@ pub struct Settings {
     /// Names by which operators reach this host besides its own, separated by commas
     #[arg(long, env, global = true, value_name = "NAME", value_delimiter = ',')]
     pub server_names: Vec<String>,
+
+    /// Base of the URLs for boxes, where they reach this host through another server; without it
+    /// they go where the box asked
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub public_url: PublicUrl,
 
     /// Connections open at once; further ones wait
     #[arg(long, env, global = true, value_name = "N", default_value = "1024")]

@@ -333,6 +333,61 @@ fn provision_url_is_of_the_host_header_where_that_is_an_authority() {
     }
 }
 
+/// The URL that a box is told that asks with a Host header.
+fn provision_url(service: &Service, host: &str) -> String {
+    let headers = [("Host", host)];
+    let target = "/cloud-init/user-data";
+    let answer = request(service.address, "GET", target, &headers, b"");
+    variable(&answer.unwrap(), "provision_url")
+}
+
+#[test]
+fn an_address_without_a_port_is_that_of_the_socket_and_any_other_host_is_meant() {
+    let service = with_variables().service();
+    let own = format!("http://{}", service.address);
+    assert_eq!(provision_url(&service, "127.0.0.1"), own);
+    // Something in front has a name or an address of its own, or another port.
+    for front in ["127.0.0.2", "provision", "127.0.0.1:80"] {
+        assert_eq!(provision_url(&service, front), format!("http://{front}"));
+    }
+}
+
+#[test]
+fn an_address_without_a_port_is_that_of_the_socket_however_it_is_written() {
+    needs!(Need::Ipv6);
+    let service = with_variables().env("LISTEN", "[::1]:0").service();
+    let own = format!("http://{}", service.address);
+    for host in ["[::1]", "[0:0:0:0:0:0:0:1]", "[0::0001]"] {
+        assert_eq!(provision_url(&service, host), own);
+    }
+    assert_eq!(provision_url(&service, "[::2]"), "http://[::2]");
+    // What is no address of a URL is none.
+    assert_eq!(provision_url(&service, "::1"), own);
+}
+
+#[test]
+fn public_url_goes_before_whatever_the_box_asked() {
+    for (setting, url) in [
+        ("http://front.lan", "http://front.lan"),
+        (
+            "https://front.lan:8443/gb10/",
+            "https://front.lan:8443/gb10",
+        ),
+        ("http://[fd88::1]:8088", "http://[fd88::1]:8088"),
+    ] {
+        let service = with_variables().env("PUBLIC_URL", setting).service();
+        for host in ["127.0.0.1", "provision:80", "a b"] {
+            assert_eq!(provision_url(&service, host), url);
+        }
+    }
+    // Empty is not set.
+    let service = with_variables().env("PUBLIC_URL", "").service();
+    assert_eq!(
+        provision_url(&service, "provision:80"),
+        "http://provision:80"
+    );
+}
+
 #[test]
 fn a_host_header_that_could_mean_something_to_a_shell_or_to_yaml_is_not_used() {
     let service = with_variables().service();
