@@ -592,7 +592,7 @@ fn a_history_keeps_1000_events_unless_told_otherwise() {
 fn a_device_that_hangs_up_right_after_sending_is_on_record() {
     const DEVICES: usize = 100;
     // They have one address here.
-    let service = Start::fresh().env("PEER_CONNECTIONS", "100").service();
+    let service = Start::fresh().env("PEER_CONNECTIONS", "256").service();
     for device in 0..DEVICES {
         let body = format!(
             r#"{{"mac": "3c:6d:66:00:01:{device:02x}", "stage": "ready", "phase": "done"}}"#

@@ -539,7 +539,7 @@ fn check_says_what_the_lan_must_have_for_a_mirror_and_for_packages() {
         assert_eq!(status, Some(0));
         let notes = stdout
             .lines()
-            .filter(|line| line.contains("site.json: note: "));
+            .filter(|line| line.starts_with("note: ") && line.contains("/site.json: "));
         notes.map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(check(folder.path()).1.matches("note: ").count(), 0);
