@@ -45,6 +45,7 @@ mod seed {
     mod formats;
     mod golden;
     mod jinja2;
+    mod pyyaml;
     mod reads;
     mod requests;
     mod secrets;

@@ -116,7 +116,7 @@ impl Timestamp {
             year,
             month,
             day,
-            is_padded: month_at - day_at == 3 && day_at - rest.len() == 2,
+            is_padded: month_at - day_at == 3 && day_at - rest.len() == 3,
             ..Self::default()
         };
         if rest.is_empty() {
