@@ -182,8 +182,9 @@ impl Templates {
         let own = own.map_err(RenderError::Unread)?;
         let own = own.map(|name| staged.try_out(file, &name, &context));
         let common = || match staged.source(file) {
-            Source::Sound => Some(staged.render(file, file.template(), &context)),
-            Source::Doubtful(_) => Some(staged.try_out(file, file.template(), &context)),
+            Source::Sound | Source::Doubtful(_) => {
+                Some(staged.try_out(file, file.template(), &context))
+            }
             Source::Faulty(fault) => Some(Err(Failure::Fault(fault.clone()))),
             Source::Unread(fault) => Some(Err(Failure::Unread(fault.clone()))),
             Source::NotStaged => None,

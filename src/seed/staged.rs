@@ -10,7 +10,8 @@ use super::context::{Device, sample_mac};
 use super::fault::{Failure, failure_of};
 use super::format::Format;
 use super::sources::{Sources, Watched, note};
-use super::{SeedFile, jinja, yaml};
+use super::yaml::{self, Root, Seen};
+use super::{SeedFile, jinja};
 use crate::files::Fault;
 use crate::files::stamp::{FileStamp, Watch};
 use crate::message_id;
@@ -29,6 +30,8 @@ pub(super) struct Staged {
     watched: Watched,
     /// The values that the templates were tried with.
     site: Arc<Site>,
+    /// Of each file, what was rendered and is sound.
+    seen: [Seen; SeedFile::ALL.len()],
 }
 
 /// What there is for one file of the seed.
@@ -82,6 +85,7 @@ impl Staged {
             texts: Arc::clone(texts),
             watched,
             site: Arc::clone(site),
+            seen: Default::default(),
         }
     }
 
@@ -199,12 +203,7 @@ impl Staged {
         Arc::ptr_eq(&self.site, site) && watched.iter().all(|(path, watch)| watch.still_holds(path))
     }
 
-    pub(super) fn render(
-        &self,
-        file: SeedFile,
-        name: &str,
-        context: &Value,
-    ) -> Result<String, Failure> {
+    fn render(&self, name: &str, context: &Value) -> Result<String, Failure> {
         let template = match self.environment.get_template(name) {
             Ok(template) => template,
             Err(error) if error.kind() == ErrorKind::TemplateNotFound => {
@@ -214,27 +213,27 @@ impl Staged {
         };
         let text = template.render(context.clone());
         let text = text.map_err(|error| self.failure_of(&error, name, context))?;
-        let reason = if text.len() > MAX_TEXT {
-            format!("the rendered text is longer than {MAX_TEXT} bytes")
-        } else if file == SeedFile::UserData && Format::of(&text).is_none() {
-            let formats = "#cloud-config, #! or another header that cloud-init knows";
-            format!("the rendered text does not begin with {formats}")
-        } else {
-            return Ok(text);
-        };
-        Err(Failure::Fault(Fault::new(name, reason)))
+        match text.len() > MAX_TEXT {
+            true => Err(Failure::Fault(Fault::new(
+                name,
+                format!("the rendered text is longer than {MAX_TEXT} bytes"),
+            ))),
+            false => Ok(text),
+        }
     }
 
-    /// Renders a template and checks that the outcome is YAML, which costs too much for most
-    /// requests.
+    /// Renders a template and checks that cloud-init can read the outcome: what a template has for
+    /// the sample device may be sound, and broken by what is known of another.
     pub(super) fn try_out(
         &self,
         file: SeedFile,
         name: &str,
         context: &Value,
     ) -> Result<String, Failure> {
-        let text = self.render(file, name, context)?;
-        checked(file, name, text).map_err(Failure::Fault)
+        let text = self.render(name, context)?;
+        let seen = &self.seen[file as usize];
+        let checked = seen.check(&text, |text| check(file, name, text));
+        checked.map(|()| text).map_err(Failure::Fault)
     }
 }
 
@@ -248,21 +247,28 @@ impl Source {
     }
 }
 
-/// The text, if it is YAML as far as it has to be.
-pub(super) fn checked(file: SeedFile, name: &str, text: String) -> Result<String, Fault> {
-    let is_mapping = match file {
-        SeedFile::UserData => Format::of(&text) == Some(Format::CloudConfig),
-        SeedFile::MetaData => true,
-        SeedFile::VendorData | SeedFile::NetworkConfig => false,
-    };
-    match yaml::check_mapping(&text) {
-        Err(error) if is_mapping => {
-            let reason = match error.line {
-                Some(line) => format!("line {line} of the rendered text: {}", error.reason),
-                None => format!("the rendered text is {}", error.reason),
-            };
-            Err(Fault::new(name, reason))
+/// Whether cloud-init can use the text as that file.
+pub(super) fn check(file: SeedFile, name: &str, text: &str) -> Result<(), Fault> {
+    let outcome = match (file, Format::of(text)) {
+        (SeedFile::MetaData, _) | (SeedFile::UserData, Some(Format::CloudConfig)) => {
+            yaml::check_mapping(text)
         }
-        _ => Ok(text),
-    }
+        // Where these hold nothing, it is as if there were none.
+        (SeedFile::NetworkConfig, _) | (SeedFile::VendorData, Some(Format::CloudConfig)) => {
+            yaml::check_mapping_if_any(text)
+        }
+        (SeedFile::VendorData, None) if yaml::root(text) == Ok(Root::Nothing) => Ok(()),
+        (SeedFile::UserData | SeedFile::VendorData, Some(_)) => Ok(()),
+        (SeedFile::UserData | SeedFile::VendorData, None) => {
+            let reason = "the rendered text does not begin with #cloud-config, #! or another header that cloud-init knows";
+            return Err(Fault::new(name, reason));
+        }
+    };
+    outcome.map_err(|error| {
+        let reason = match error.line {
+            Some(line) => format!("line {line} of the rendered text: {}", error.reason),
+            None => format!("the rendered text is {}", error.reason),
+        };
+        Fault::new(name, reason)
+    })
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::names::Listing;
 use super::context::Device;
 use super::format::Format;
-use super::staged::{Source, Staged, checked};
+use super::staged::{Source, Staged, check};
 use super::{EMBEDDED_USER_DATA, SeedFile, Templates, on_a_deep_stack};
 use crate::device::mac::{MacAddr, UNKNOWN};
 use crate::files::Fault;
@@ -164,7 +164,7 @@ impl Check<'_> {
                 let text = templates.embedded.get_template(common);
                 let text = text.and_then(|template| template.render(context.clone()));
                 text.map_err(|error| templates.fault_of_embedded(&error, context))
-                    .and_then(|text| checked(file, EMBEDDED_USER_DATA, text))
+                    .and_then(|text| check(file, EMBEDDED_USER_DATA, &text).map(|()| text))
                     .map(|text| (EMBEDDED_USER_DATA.to_owned(), text))
             }
             (Ok(None), Source::NotStaged | Source::Faulty(_) | Source::Unread(_)) => return,

@@ -1,7 +1,7 @@
 //! What the parser makes of lists and mappings in brackets.
 
 use super::parser::{Event, EventKind, Parser, Properties, State};
-use super::scanner::TokenKind;
+use super::tokens::TokenKind;
 use super::{Result, fault};
 
 impl<'t> Parser<'t> {

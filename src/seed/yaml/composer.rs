@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::parser::{EventKind, Parser, Properties};
 use super::resolver::{Tag, resolve};
-use super::{Result, fault, values};
+use super::{Result, YamlError, fault, values};
 
 /// Most collections in one another. PyYAML itself takes 490, by a limit of Python's; but
 /// cloud-init writes what it has read to a file, for which that limit is at some 320.
@@ -89,7 +89,10 @@ pub(super) fn compose(text: &str) -> Result<Option<Document>> {
             nodes: composer.nodes,
             children: composer.children,
         })),
-        _ => fault(event.line, "several YAML documents: expected one"),
+        _ => Err(YamlError {
+            line: Some(event.line),
+            reason: "a second YAML document begins: expected one".to_owned(),
+        }),
     }
 }
 

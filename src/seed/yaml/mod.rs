@@ -8,12 +8,13 @@
 //! | step | refuses |
 //! |---|---|
 //! | [`reader`] | characters that are not printable |
-//! | [`scanner`], with [`scalars`] and [`properties`] | what is no token, keys that cannot be keys |
-//! | [`parser`] | tokens in an order that means nothing |
+//! | [`scanner`], with [`scalars`], [`blocks`] and [`properties`] | what is no token, keys that cannot be keys |
+//! | [`parser`], with [`brackets`] | tokens in an order that means nothing |
 //! | [`composer`] | aliases of nothing, anchors that stand twice, depth |
 //! | [`resolver`], [`values`] | numbers, dates and base64 that are none |
 //! | [`constructor`] | tags without a meaning, collections as keys, merges of what is no mapping |
 
+mod blocks;
 mod brackets;
 mod composer;
 mod constructor;
@@ -23,10 +24,13 @@ mod reader;
 mod resolver;
 mod scalars;
 mod scanner;
+mod seen;
+mod tokens;
 mod values;
 
 use composer::{Kind, compose};
 use resolver::Tag;
+pub use seen::Seen;
 
 /// Where a text stops being one YAML mapping. Lines count from 1; none where the whole is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +80,7 @@ pub fn check_mapping(text: &str) -> Result<()> {
     let reason = match root(text)? {
         Root::Mapping => return Ok(()),
         Root::Nothing => "empty: expected a YAML mapping",
-        Root::Other => "not a YAML mapping: expected keys such as autoinstall:",
+        Root::Other => "not a YAML mapping: expected keys with their values",
     };
     Err(YamlError {
         line: None,

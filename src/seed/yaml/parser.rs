@@ -1,8 +1,10 @@
 //! From tokens to what they make up: scalars, aliases, and where collections begin and end.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use super::scanner::{Directive, Scanner, TagText, Token, TokenKind};
+use super::scanner::Scanner;
+use super::tokens::{Directive, TagText, Token, TokenKind};
 use super::{Result, fault};
 
 const DEFAULT_HANDLES: [(&str, &str); 2] = [("!", "!"), ("!!", "tag:yaml.org,2002:")];
@@ -70,7 +72,7 @@ pub(super) struct Parser<'t> {
     pub(super) states: Vec<State>,
     /// Where the open brackets are.
     pub(super) brackets: Vec<usize>,
-    handles: Vec<(&'t str, String)>,
+    handles: HashMap<&'t str, String>,
 }
 
 impl<'t> Parser<'t> {
@@ -80,7 +82,7 @@ impl<'t> Parser<'t> {
             state: State::Start,
             states: Vec::new(),
             brackets: Vec::new(),
-            handles: Vec::new(),
+            handles: HashMap::new(),
         })
     }
 
@@ -135,7 +137,7 @@ impl<'t> Parser<'t> {
                 self.document()
             }
             _ => {
-                self.set_handles(Vec::new());
+                self.set_handles(HashMap::new());
                 self.states.push(State::DocumentEnd);
                 self.node(true, false)
             }
@@ -177,7 +179,8 @@ impl<'t> Parser<'t> {
     }
 
     fn directives(&mut self) -> Result<()> {
-        let (mut handles, mut has_version): (Vec<(&str, String)>, bool) = (Vec::new(), false);
+        let mut handles = HashMap::new();
+        let mut has_version = false;
         while matches!(self.scanner.peek()?, TokenKind::Directive(_)) {
             let Token { line, kind } = self.scanner.take()?;
             match kind {
@@ -188,10 +191,9 @@ impl<'t> Parser<'t> {
                     has_version = true;
                 }
                 TokenKind::Directive(Directive::Tag { handle, prefix }) => {
-                    if handles.iter().any(|(known, _)| *known == handle) {
+                    if handles.insert(handle, prefix).is_some() {
                         return fault(line, "a %TAG that stands twice");
                     }
-                    handles.push((handle, prefix));
                 }
                 _ => {}
             }
@@ -200,9 +202,10 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    fn set_handles(&mut self, mut handles: Vec<(&'t str, String)>) {
-        // The first one counts.
-        handles.extend(DEFAULT_HANDLES.map(|(handle, prefix)| (handle, prefix.to_owned())));
+    fn set_handles(&mut self, mut handles: HashMap<&'t str, String>) {
+        for (handle, prefix) in DEFAULT_HANDLES {
+            handles.entry(handle).or_insert_with(|| prefix.to_owned());
+        }
         self.handles = handles;
     }
 
@@ -303,9 +306,8 @@ impl<'t> Parser<'t> {
         let Some(handle) = tag.handle else {
             return Ok(tag.suffix);
         };
-        let known = self.handles.iter().find(|(known, _)| *known == handle);
-        match known {
-            Some((_, prefix)) => Ok(format!("{prefix}{}", tag.suffix)),
+        match self.handles.get(handle) {
+            Some(prefix) => Ok(format!("{prefix}{}", tag.suffix)),
             None => fault(line, "a tag with a handle that no %TAG declares"),
         }
     }

@@ -2,7 +2,8 @@
 //! mean.
 
 use super::reader::{is_blank_or_end, is_space_or_end};
-use super::scanner::{Directive, Scanner, TagText, Token, TokenKind};
+use super::scanner::Scanner;
+use super::tokens::{Directive, TagText, Token, TokenKind};
 use super::{Result, fault};
 
 const NO_TAG: &str = "a '!' that begins no tag: put the text in quotes";

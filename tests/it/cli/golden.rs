@@ -23,5 +23,6 @@ golden! {
     what_renders_passes,
     what_the_files_hardly_mean_is_a_fault,
     where_nothing_is_staged_the_embedded_defaults_pass,
+    yaml_in_every_file_of_a_seed_is_checked,
     yaml_that_only_an_unknown_device_breaks_is_a_fault,
 }

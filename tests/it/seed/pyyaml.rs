@@ -353,6 +353,62 @@ fn strings_of_tokens_get_the_verdict_that_pyyaml_gives_them() {
     none_differs(&texts);
 }
 
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (text, line, word) in [
+        ("a: 1\nb: {{.Names}}", 2, "as a key"),
+        ("a: 1\nb: !vault x", 2, "a tag"),
+        ("a: 1\nb: 2026-02-30", 2, "a date"),
+        ("a: 1\nb: !!int x", 2, "a number"),
+        ("a: 1\nb: =", 2, "'='"),
+        ("a: 1\n<<: x", 2, "'<<'"),
+        ("a: &x 1\nb: 2\nc: &x 3", 3, "twice"),
+        ("a: *x", 1, "'*'"),
+        ("a: 1\nb: \u{1b}[0m", 2, "control character"),
+        ("a: 1\nb: [1,\n2\n", 2, "bracket"),
+        ("a: [1,\n2\nb: c\n", 3, "']'"),
+        ("a: 1\nb: 'c\nd: e\n", 2, "quotes"),
+        ("a: 1\nb\nc: d", 2, "':'"),
+        ("a: 1\nb: c: d", 2, "':'"),
+        ("a: 1\nb: \tc", 2, "tab"),
+        ("a: 1\nb: @c", 2, "quotes"),
+        ("a: 1\nb: \"\\d\"", 2, "backslash"),
+    ] {
+        let error = check_mapping(text).unwrap_err();
+        assert_eq!(error.line, Some(line), "{text:?}: {error:?}");
+        assert!(error.reason.contains(word), "{text:?}: {error:?}");
+    }
+}
+
+#[test]
+fn depth_and_aliases_that_multiply_cost_neither_stack_nor_time() {
+    let nested = |depth: usize| format!("a: {}{}\n", "[".repeat(depth - 1), "]".repeat(depth - 1));
+    let laughs = |item: &dyn Fn(usize) -> String| {
+        let lines = (1..200).map(|line| format!("a{line}: &a{line} {}\n", item(line)));
+        ["a0: &a0 {x: y}\n".to_owned(), lines.collect()].concat()
+    };
+    let list = laughs(&|line| format!("[{}]", format!("*a{}, ", line - 1).repeat(9)));
+    let merge = laughs(&|line| format!("{{<<: [{}]}}", format!("*a{}, ", line - 1).repeat(9)));
+    let handles: String = (0..50_000)
+        .map(|name| format!("%TAG !h{name}! x\n"))
+        .collect();
+    let tried = std::thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn(move || {
+            assert_eq!(check_mapping(&nested(300)), Ok(()));
+            let error = check_mapping(&nested(301)).unwrap_err();
+            assert!(error.reason.contains("300"), "{error:?}");
+            for deep in ["[", "{a: ", "- ", "? ", "[a, ", "\"a\": ["] {
+                assert!(check_mapping(&format!("a: {}", deep.repeat(100_000))).is_err());
+                assert!(check_mapping(&format!("a:\n{}", deep.repeat(100_000))).is_err());
+            }
+            assert_eq!(check_mapping(&list), Ok(()));
+            assert_eq!(check_mapping(&merge), Ok(()));
+            assert_eq!(check_mapping(&format!("{handles}---\na: b")), Ok(()));
+        });
+    tried.unwrap().join().unwrap();
+}
+
 /// What operators write or templates make, and whether it is one mapping there.
 const LISTED: &[(&str, bool)] = &[
     // What nobody can build a value of.

@@ -356,7 +356,7 @@ fn a_fault_gives_the_fallback_autoinstall_and_a_warning_with_file_line_and_reaso
             "#cloud-config\na: b\n---\nc: d\n",
             "",
             USER_DATA,
-            &["several YAML documents"],
+            &["a second YAML document"],
         ),
         (
             "#cloud-config\na: b\n c: d\n",
@@ -552,6 +552,60 @@ fn a_failing_vendor_data_or_network_config_is_200_and_empty() {
         service.wait_for_log(&["WARN", "a staged template failed", &template, line]);
     }
     assert_eq!(version_in(&user_data(&service)), 1);
+}
+
+#[test]
+fn a_network_config_or_vendor_data_that_cloud_init_cannot_use_is_200_and_empty() {
+    let service = Start::fresh().stage(USER_DATA, &version(1)).service();
+    let faulty = [
+        ("network-config", "version: ["),
+        ("network-config", "- a list\n"),
+        (
+            "network-config",
+            "version: 2\nethernets: {a: {dhcp4: !x y}}\n",
+        ),
+        ("vendor-data", "#cloud-config\na: b: c\n"),
+        ("vendor-data", "\n#Cloud-Config\n- a list\n"),
+    ];
+    for (file, text) in faulty {
+        let template = format!("{file}.yaml.j2");
+        service.stage(&format!("cloud-init-templates/{template}"), text);
+        let answer = service.get(&format!("/cloud-init/{MAC}/{file}"));
+        assert_eq!((answer.status, answer.text()), (200, ""), "{text}");
+        service.wait_for_log(&["WARN", "a staged template", &template, "rendered text"]);
+        std::fs::remove_file(service.data.join("cloud-init-templates").join(&template)).unwrap();
+    }
+    // What holds nothing, and formats that are no cloud-config, are as the template has them.
+    for (file, text) in [
+        ("network-config", "# nothing here\n"),
+        ("network-config", "\n"),
+        ("vendor-data", "#!/bin/sh\necho: [\n"),
+        ("vendor-data", "#cloud-config-archive\n- [\n"),
+        ("vendor-data", "#cloud-config\n"),
+    ] {
+        service.stage(&format!("cloud-init-templates/{file}.yaml.j2"), text);
+        let answer = service.get(&format!("/cloud-init/{MAC}/{file}"));
+        assert_eq!((answer.status, answer.text()), (200, text.trim_end()));
+    }
+}
+
+#[test]
+fn a_template_that_only_one_device_breaks_gives_only_that_device_the_fallback() {
+    let template = "#cloud-config\nautoinstall:\n  version: 1\n  name: {{ device.role or 'x' }}\n";
+    let service = Start::fresh()
+        .stage(USER_DATA, template)
+        .stage(
+            "devices.json",
+            &format!("{{\"{MAC}\": {{\"role\": \"a: b\"}}}}"),
+        )
+        .service();
+    let other = service.get("/cloud-init/02:00:00:00:00:99/user-data");
+    assert!(other.text().contains("name: x"), "{}", other.text());
+    for _ in 0..2 {
+        let text = user_data(&service);
+        assert!(!text.contains("a: b"), "{text}");
+        assert!(text.contains("gb10"), "{text}");
+    }
 }
 
 // ---- YAML as PyYAML has it -----------------------------------------------------------------
