@@ -191,7 +191,8 @@ impl<'t> Parser<'t> {
                     has_version = true;
                 }
                 TokenKind::Directive(Directive::Tag { handle, prefix }) => {
-                    if handles.insert(handle, prefix).is_some() {
+                    let earlier = handles.insert(handle, prefix);
+                    if earlier.is_some() {
                         return fault(line, "a %TAG that stands twice");
                     }
                 }
