@@ -590,6 +590,21 @@ fn a_network_config_or_vendor_data_that_cloud_init_cannot_use_is_200_and_empty()
 }
 
 #[test]
+fn an_emoji_in_the_comment_of_a_key_is_served() {
+    let template = "#cloud-config\nssh_authorized_keys: {{ site.keys | tojson }}\n";
+    let service = Start::fresh()
+        .stage(USER_DATA, template)
+        .stage(
+            "site.json",
+            r#"{"keys": ["ssh-ed25519 AAAA u@h \ud83d\ude80"]}"#,
+        )
+        .service();
+    let expected = r#"["ssh-ed25519 AAAA u@h \ud83d\ude80"]"#;
+    let text = user_data(&service);
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
 fn a_template_that_only_one_device_breaks_gives_only_that_device_the_fallback() {
     let template = "#cloud-config\nautoinstall:\n  version: 1\n  name: {{ device.role or 'x' }}\n";
     let service = Start::fresh()
