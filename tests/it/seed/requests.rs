@@ -13,7 +13,7 @@ const MAC: &str = "aa:bb:cc:dd:ee:ff";
 const STAGED: [(&str, &str); 4] = [
     ("user-data", "#cloud-config\nuser: '{{ mac }}'"),
     ("meta-data", "meta: '{{ mac }}'"),
-    ("vendor-data", "vendor: '{{ mac }}'"),
+    ("vendor-data", "#cloud-config\nvendor: '{{ mac }}'"),
     ("network-config", "network: '{{ mac }}'"),
 ];
 
