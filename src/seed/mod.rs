@@ -8,6 +8,7 @@
 //! A file that cannot be read is another matter: its last good text stays in force, and where there
 //! never was one, nothing is rendered in its place. Boxes ask again.
 
+pub mod autoinstall;
 mod check;
 mod context;
 mod fault;

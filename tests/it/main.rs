@@ -40,6 +40,7 @@ mod device {
 }
 
 mod seed {
+    mod autoinstall;
     mod autoinstall_schema;
     mod bounds;
     mod formats;
