@@ -9,13 +9,13 @@ use minijinja::Value;
 use serde::Serialize;
 
 use self::names::Listing;
-use super::context::Device;
+use super::autoinstall::findings;
+use super::context::{Device, sample_mac};
 use super::format::Format;
 use super::staged::{Source, Staged, check};
-use super::{EMBEDDED_USER_DATA, SeedFile, Templates, on_a_deep_stack};
+use super::{EMBEDDED_USER_DATA, SeedFile, Templates, on_a_deep_stack, yaml};
 use crate::device::mac::{MacAddr, UNKNOWN};
 use crate::files::Fault;
-use crate::site::KnownDevice;
 
 /// Of a template.
 const UNREAD: &str = "no other template reads it, for any device that was tried";
@@ -71,6 +71,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// The device for which something is so, by its MAC if that is known; none where it is so for all.
+type Whose = Option<Option<MacAddr>>;
+
 /// What was found so far, and of which folder.
 struct Check<'a> {
     templates: &'a Templates,
@@ -98,19 +101,22 @@ impl Templates {
         };
         let of_files = staged.faults().into_iter().chain(listing.faults.clone());
         check.faults.extend(of_files.map(|fault| (None, fault)));
-        let known = devices.iter().map(|(mac, known)| (Some(mac), known));
+        // What fails for the sample is not said to be so for some device.
+        let nobody = [(None, sample_mac()), (Some(None), None)];
+        let nobody = nobody.map(|(whose, mac)| (whose, Device::sample(mac)));
+        let of_file = devices.iter().map(|(mac, known)| Device {
+            known,
+            ..Device::sample(Some(mac))
+        });
         let with_folder = listing.macs.iter();
         let with_folder = with_folder.filter(|mac| devices.get(**mac).is_none());
-        let with_folder = with_folder.map(|mac| (Some(*mac), KnownDevice::default()));
-        let unknown = std::iter::once((None, KnownDevice::default()));
-        for (mac, known) in unknown.chain(known).chain(with_folder) {
-            let device = Device {
-                known,
-                ..Device::sample(mac)
-            };
+        let with_folder = with_folder.map(|mac| Device::sample(Some(*mac)));
+        let somebody = of_file.chain(with_folder);
+        let somebody = somebody.map(|device| (Some(device.mac), device));
+        for (whose, device) in nobody.into_iter().chain(somebody) {
             let context = device.context(&site, &self.fallback_password_hash);
             for file in SeedFile::ALL {
-                check.file(&staged, file, &device, &context);
+                check.file(&staged, file, whose, &device, &context);
             }
         }
         for name in &listing.names {
@@ -148,7 +154,14 @@ impl Check<'_> {
     }
 
     /// Renders one file of a device's seed.
-    fn file(&mut self, staged: &Staged, file: SeedFile, device: &Device, context: &Value) {
+    fn file(
+        &mut self,
+        staged: &Staged,
+        file: SeedFile,
+        whose: Whose,
+        device: &Device,
+        context: &Value,
+    ) {
         let templates = self.templates;
         let common = file.template();
         let try_out = |name: &str| {
@@ -170,15 +183,24 @@ impl Check<'_> {
             (Ok(None), Source::NotStaged | Source::Faulty(_) | Source::Unread(_)) => return,
         };
         match outcome {
-            Ok((name, text)) => self.note_format(file, name, &text),
-            Err(fault) => self.fault(Some(device.mac), fault),
+            Ok((name, text)) => self.look_into(file, whose, name, &text),
+            Err(fault) => self.fault(whose, fault),
         }
     }
 
-    /// Notes what of a file cannot be tried here.
-    fn note_format(&mut self, file: SeedFile, name: String, text: &str) {
-        if matches!(file, SeedFile::UserData | SeedFile::VendorData)
-            && let Some(format) = Format::of(text)
+    /// Finds what the installer would not take, and notes what of a file cannot be tried here.
+    fn look_into(&mut self, file: SeedFile, whose: Whose, name: String, text: &str) {
+        let format = match file {
+            SeedFile::UserData | SeedFile::VendorData => Format::of(text),
+            SeedFile::MetaData | SeedFile::NetworkConfig => None,
+        };
+        if file == SeedFile::UserData && format == Some(Format::CloudConfig) {
+            for found in findings(&yaml::value(text).unwrap_or_default()) {
+                let reason = format!("{}: {}", found.path, found.reason);
+                self.fault(whose, Fault::new(&name, reason));
+            }
+        }
+        if let Some(format) = format
             && let Some(untried) = format.untried()
         {
             self.notes.insert((name, format.name(), untried));

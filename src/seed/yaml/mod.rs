@@ -26,11 +26,13 @@ mod scalars;
 mod scanner;
 mod seen;
 mod tokens;
+mod value;
 mod values;
 
 use composer::{Kind, compose};
 use resolver::Tag;
 pub use seen::Seen;
+pub use value::value;
 
 /// Where a text stops being one YAML mapping. Lines count from 1; none where the whole is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,7 @@ golden! {
     what_only_the_device_will_find_out_is_a_note,
     what_renders_passes,
     what_the_files_hardly_mean_is_a_fault,
+    what_the_installer_would_refuse_is_a_fault,
     where_nothing_is_staged_the_embedded_defaults_pass,
     yaml_in_every_file_of_a_seed_is_checked,
     yaml_that_only_an_unknown_device_breaks_is_a_fault,

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::needs::{Need, needs};
 use gb10_provision_api::seed::autoinstall::findings;
+use gb10_provision_api::seed::yaml;
 use serde_json::{Value, json};
 
 /// Reads a list of YAML texts, prints them as JSON.
@@ -494,4 +495,41 @@ fn what_the_installers_schema_refuses_is_found() {
         }
     }
     assert!(refused > 500, "{refused}");
+}
+
+/// Texts whose values JSON has, too.
+const TEXTS: [&str; 14] = [
+    "a: 1",
+    "{a: yes, b: No, c: ~, d: '', e: \"\\u00e9\", f: 'it''s', g: on}",
+    "a: -7\nb: +3\nc: 1.5\nd: 1e5\ne: '1'",
+    "- a\n- [b, {c: d}]\n- - e",
+    "a: &x {b: 1}\nc: *x\nd: [*x, *x]",
+    "a: &x {b: 1, c: 2}\nd:\n  <<: *x\n  c: 3",
+    "a: &x {b: 1}\ne: &y {b: 2, f: 3}\nd:\n  <<: [*x, *y]\n  g: 4",
+    "a: |\n  one\n  two\nb: >-\n  three\n  four\n",
+    "&k key: &v value\nother: *v\n*k : again",
+    "a: !!str 1\nb: !!int '2'\nc: !!null ''",
+    "a:\nb:\n- \n- c:\n",
+    "- &l [1, 2]\n- *l\n- {m: *l}",
+    "a: 2026-02-30x\nb: 0o7\nc: 08",
+    "text",
+];
+
+#[test]
+fn the_value_of_a_text_is_what_pyyaml_makes_of_it() {
+    needs!(Need::Python(&["yaml"]));
+    let values = python(YAML, &[], &json!(TEXTS));
+    for (text, theirs) in TEXTS.iter().zip(values) {
+        assert_eq!(yaml::value(text), Some(theirs), "{text}");
+    }
+    // Nine levels of ten aliases each.
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+    }
+    assert_eq!(yaml::check_mapping(&bomb), Ok(()));
+    assert_eq!(yaml::value(&bomb), None);
+    assert_eq!(yaml::value("a: ["), None);
+    assert_eq!(yaml::value("# nothing"), None);
 }
