@@ -20,6 +20,21 @@ const SAVING_TIME: Duration = Duration::from_secs(2);
 /// How often a file is read that changes while it is read.
 const ATTEMPTS: usize = 5;
 
+/// How files begin that are no UTF-8 text, and what they are.
+const NO_TEXTS: [(&[u8], &str); 8] = [
+    (
+        b"\xef\xbb\xbf",
+        "begins with a byte order mark (BOM); save it as UTF-8 without one",
+    ),
+    (b"\xff\xfe", "UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16; save it as UTF-8"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it"),
+    (b"BZh", "compressed by bzip2; unpack it"),
+    (b"\xfd7zXZ\0", "compressed by xz; unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it"),
+    (b"PK\x03\x04", "a ZIP archive; unpack it"),
+];
+
 /// Why the text of a file cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unread {
@@ -183,12 +198,25 @@ fn read_once(mut file: &File) -> (Option<FileStamp>, Result<Option<String>, Unre
     let mut bytes = Vec::new();
     let read = io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut bytes));
     let text = match read {
-        Ok(_) => String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| Unread::Unfit("cannot be read: not UTF-8".to_owned())),
+        Ok(_) => as_text(bytes).map(Some).map_err(Unread::Unfit),
         Err(error) => Err(failed(error)),
     };
     (stamp, text)
+}
+
+/// The text, or what the bytes are instead.
+fn as_text(bytes: Vec<u8>) -> Result<String, String> {
+    if let Some((_, what)) = NO_TEXTS.iter().find(|(start, _)| bytes.starts_with(start)) {
+        return Err((*what).to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let (bytes, place) = (error.as_bytes(), error.utf8_error().valid_up_to());
+        let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+        format!(
+            "not UTF-8: byte 0x{:02x} in line {line}, perhaps Latin-1; save it as UTF-8",
+            bytes[place]
+        )
+    })
 }
 
 fn failed(error: io::Error) -> Unread {

@@ -468,3 +468,63 @@ fn a_file_time_in_the_future_does_not_make_each_request_read_again() {
         .replace("version: 1", "version: new");
     assert_eq!(seed(&service), new);
 }
+
+#[test]
+fn a_file_that_is_no_text_is_named_as_what_it_is() {
+    let bytes: [(&[u8], &str); 7] = [
+        (
+            b"#cloud-config\na: Gr\xfc\xdfe\n",
+            "not UTF-8: byte 0xfc in line 2, perhaps Latin-1",
+        ),
+        (
+            b"#cloud-config\n\n\n\xe9",
+            "not UTF-8: byte 0xe9 in line 4, perhaps Latin-1",
+        ),
+        (
+            b"\xef\xbb\xbf#cloud-config\n",
+            "begins with a byte order mark (BOM)",
+        ),
+        (b"\xff\xfe#\0c\0l\0o\0u\0d\0", "UTF-16"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "compressed by gzip"),
+        (b"\xfd7zXZ\0\0\x04", "compressed by xz"),
+        (b"\x28\xb5\x2f\xfd\x04\x58", "compressed by zstd"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        "cloud-init-templates/user-data.yaml.j2",
+        "cloud-init-templates/meta-data.yaml.j2",
+        "cloud-init-templates/parts/keys.j2",
+        "site.json",
+        "devices.json",
+    ];
+    for file in files {
+        for (bytes, what) in bytes {
+            for other in files {
+                stage(
+                    folder.path(),
+                    other,
+                    match other {
+                        "site.json" | "devices.json" => "{}",
+                        "cloud-init-templates/meta-data.yaml.j2" => "a: 1\n",
+                        "cloud-init-templates/parts/keys.j2" => "b: 1\n",
+                        _ => "#cloud-config\n{% include 'parts/keys.j2' %}\n",
+                    },
+                );
+            }
+            std::fs::write(folder.path().join(file), bytes).unwrap();
+            let output = std::process::Command::new(BINARY)
+                .arg("check")
+                .env("DATA_PATH", folder.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let line = said
+                .lines()
+                .find(|line| line.contains(&format!("/{file}: ")));
+            assert!(
+                line.is_some_and(|line| line.contains(what)),
+                "{file}, {what}: {said}"
+            );
+        }
+    }
+}

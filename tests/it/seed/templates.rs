@@ -327,13 +327,13 @@ fn a_fault_gives_the_fallback_autoinstall_and_a_warning_with_file_line_and_reaso
             &["line=2", "syntax error"],
         ),
         ("a: b\n", "", USER_DATA, &["does not begin with"]),
+        ("", "", USER_DATA, &["does not begin with"]),
         (
             "\u{feff}#cloud-config\na: b\n",
             "",
             USER_DATA,
-            &["does not begin with"],
+            &["begins with a byte order mark"],
         ),
-        ("", "", USER_DATA, &["does not begin with"]),
         (
             "#cloud-config\n",
             "",
