@@ -141,10 +141,10 @@ lan() {
 # The processes of a container are in files, as checks run in subshells:
 # $work/NAME/nspawn and, the first process inside, $work/NAME/leader.
 
-# container NAME KIND: a root file system, of its own, on top of a cached one.
+# container NAME KIND [SUITE]: a root file system, of its own, on top of a cached one.
 container() {
     local lower
-    lower=$("$here/root" "$2") || exit
+    lower=$("$here/root" "${@:2}") || exit
     mkdir -p "$work/$1"/{changes,scratch,root}
     mount -t overlay -o "lowerdir=$lower,upperdir=$work/$1/changes,workdir=$work/$1/scratch" overlay "$work/$1/root"
 }
