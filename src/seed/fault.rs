@@ -4,10 +4,15 @@
 //! for, the filter that `map(site.psk)` lacks, the numbers of a division by zero. Only what stands
 //! in the template itself is told.
 
+use std::sync::Arc;
+
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::ansible;
 use super::sources::NotRead;
+use super::unclosed::{Unclosed, unclosed};
+use crate::excerpt::one_line;
 use crate::files::Fault;
 
 /// Shorter texts hide nothing, and are parts of many words.
@@ -43,15 +48,14 @@ impl Failure {
     }
 }
 
-/// Why a template of that name failed with the error. `stands_in` tells whether a word stands in
-/// the text of a template.
+/// Why a template of that name failed with the error. `text_of` gives the text of a template.
 ///
 /// Takes the innermost error: where an included template fails, that is the one to mend.
 pub(super) fn failure_of(
     error: &Error,
     name: &str,
     context: &Value,
-    stands_in: impl Fn(&str, &str) -> bool,
+    text_of: impl Fn(&str) -> Option<Arc<str>>,
 ) -> Failure {
     let mut innermost = error;
     let mut cause = std::error::Error::source(error);
@@ -71,18 +75,84 @@ pub(super) fn failure_of(
         cause = next.source();
     }
     let file = innermost.name().unwrap_or(name);
-    let mut reason = innermost.kind().to_string();
-    let is_of_template = |word: &str| stands_in(file, word);
-    if let Some(detail) = innermost.detail()
-        && let Some(detail) = without_values(innermost.kind(), detail, is_of_template)
+    let text = text_of(file).unwrap_or_default();
+    let (mut line, mut reason) = (innermost.line(), innermost.kind().to_string());
+    if innermost.kind() == ErrorKind::SyntaxError
+        && let Some(unclosed) = unclosed_by(innermost.detail().unwrap_or_default(), &text)
+    {
+        line = Some(unclosed.line);
+        reason = format!("{reason}: {}", unclosed.what);
+    } else if let Some(detail) = innermost.detail()
+        && let Some(detail) = without_values(innermost.kind(), detail, |word| text.contains(word))
     {
         reason = format!("{reason}: {detail}");
+        if let Some(instead) = ansible::instead(innermost.kind(), &detail) {
+            reason = format!("{reason}; {instead}");
+        }
     }
     Failure::Fault(Fault {
         file: file.to_owned(),
-        line: innermost.line(),
+        line,
         reason: without_texts(reason, context),
     })
+}
+
+/// What is not closed in the text, where that is what the engine complains of.
+fn unclosed_by(detail: &str, text: &str) -> Option<Unclosed> {
+    let ends = [
+        "end of input",
+        "end of comment",
+        "end of raw block",
+        "end of string",
+    ];
+    let is_at_end = ends.iter().any(|end| {
+        detail
+            .strip_prefix("unexpected ")
+            .is_some_and(|detail| detail.starts_with(end))
+    });
+    let is_other_end = detail.starts_with("unknown statement end");
+    let is_in_tag = detail.contains("expected end of ");
+    let unclosed = unclosed(text).filter(|_| is_at_end || is_other_end || is_in_tag)?;
+    (is_at_end || is_other_end || unclosed.is_tag).then_some(unclosed)
+}
+
+/// Words that tell of a secret in the line that they are in.
+const SECRETIVE: [&str; 9] = [
+    "pass",
+    "psk",
+    "secret",
+    "token",
+    "key",
+    "hash",
+    "crypt",
+    "credential",
+    "auth",
+];
+
+/// Longest word of a rendered line that is told: a longer one may be a key.
+const WORD_BYTES: usize = 24;
+
+/// Longest part of a rendered line that is told, in characters.
+const LINE_CHARS: usize = 80;
+
+/// A line of a rendered text, counted from 1, as far as it stands in a template; none where it may
+/// hold a secret.
+pub(super) fn rendered_line(
+    text: &str,
+    line: usize,
+    stands_in: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let line = text.lines().nth(line.checked_sub(1)?)?.trim();
+    let lower = line.to_lowercase();
+    if line.is_empty() || SECRETIVE.iter().any(|word| lower.contains(word)) {
+        return None;
+    }
+    let words = line.split(' ').map(|word| match word {
+        word if word.len() <= WORD_BYTES && stands_in(word) => word,
+        _ => HIDDEN,
+    });
+    let words: Vec<&str> = words.collect();
+    Some(one_line(&words.join(" "), LINE_CHARS))
 }
 
 /// The detail of an error, with nothing quoted, named or counted in it that does not stand in the

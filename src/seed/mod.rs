@@ -8,6 +8,7 @@
 //! A file that cannot be read is another matter: its last good text stays in force, and where there
 //! never was one, nothing is rendered in its place. Boxes ask again.
 
+mod ansible;
 pub mod autoinstall;
 mod check;
 mod context;
@@ -16,6 +17,7 @@ mod format;
 pub mod jinja;
 mod sources;
 mod staged;
+mod unclosed;
 pub mod yaml;
 
 use std::panic::resume_unwind;
@@ -275,8 +277,8 @@ impl Templates {
     /// What is wrong with an embedded template: the site's values.
     fn fault_of_embedded(&self, error: &Error, context: &Value) -> Fault {
         let name = SeedFile::UserData.template();
-        let stands_in = |_: &str, word: &str| embedded::USER_DATA.contains(word);
-        let mut fault = failure_of(error, name, context, stands_in).fault(name);
+        let mut fault =
+            failure_of(error, name, context, |_| Some(embedded::USER_DATA.into())).fault(name);
         fault.file = EMBEDDED_USER_DATA.to_owned();
         fault
     }

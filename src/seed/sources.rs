@@ -87,11 +87,17 @@ impl Sources {
         kept.contains_key(name)
     }
 
-    /// Whether a word stands in the text of that template.
-    pub(super) fn has(&self, name: &str, word: &str) -> bool {
+    /// The text of that template, as it was read last.
+    pub(super) fn text(&self, name: &str) -> Option<Arc<str>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        let good = kept.get(name).and_then(|kept| kept.good.as_ref());
-        good.is_some_and(|text| text.contains(word))
+        kept.get(name)?.good.clone()
+    }
+
+    /// Whether a word stands in the text of any template.
+    pub(super) fn have(&self, word: &str) -> bool {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = kept.values().filter_map(|kept| kept.good.as_ref());
+        texts.any(|text| text.contains(word))
     }
 
     /// The files that cannot be read now, but could before.

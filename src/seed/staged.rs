@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use tracing::{info, warn};
 
 use super::context::{Device, sample_mac};
-use super::fault::{Failure, failure_of};
+use super::fault::{Failure, failure_of, rendered_line};
 use super::format::Format;
 use super::sources::{Sources, Watched, note};
 use super::yaml::{self, Root, Seen};
@@ -122,9 +122,7 @@ impl Staged {
     }
 
     fn failure_of(&self, error: &Error, name: &str, context: &Value) -> Failure {
-        failure_of(error, name, context, |name, word| {
-            self.texts.has(name, word)
-        })
+        failure_of(error, name, context, |name| self.texts.text(name))
     }
 
     /// The files that were found when they were read.
@@ -232,7 +230,8 @@ impl Staged {
     ) -> Result<String, Failure> {
         let text = self.render(name, context)?;
         let seen = &self.seen[file as usize];
-        let checked = seen.check(&text, |text| check(file, name, text));
+        let stands_in = |word: &str| self.texts.have(word);
+        let checked = seen.check(&text, |text| check(file, name, text, stands_in));
         checked.map(|()| text).map_err(Failure::Fault)
     }
 }
@@ -247,8 +246,14 @@ impl Source {
     }
 }
 
-/// Whether cloud-init can use the text as that file.
-pub(super) fn check(file: SeedFile, name: &str, text: &str) -> Result<(), Fault> {
+/// Whether cloud-init can use the text as that file. `stands_in` tells whether a word stands in a
+/// template, so that it may be told.
+pub(super) fn check(
+    file: SeedFile,
+    name: &str,
+    text: &str,
+    stands_in: impl Fn(&str) -> bool,
+) -> Result<(), Fault> {
     let outcome = match (file, Format::of(text)) {
         (SeedFile::MetaData, _) | (SeedFile::UserData, Some(Format::CloudConfig)) => {
             yaml::check_mapping(text)
@@ -266,7 +271,11 @@ pub(super) fn check(file: SeedFile, name: &str, text: &str) -> Result<(), Fault>
     };
     outcome.map_err(|error| {
         let reason = match error.line {
-            Some(line) => format!("line {line} of the rendered text: {}", error.reason),
+            Some(line) => {
+                let shown = rendered_line(text, line, stands_in);
+                let shown = shown.map_or_else(String::new, |shown| format!(", `{shown}`"));
+                format!("line {line} of the rendered text{shown}: {}", error.reason)
+            }
             None => format!("the rendered text is {}", error.reason),
         };
         Fault::new(name, reason)

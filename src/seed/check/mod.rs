@@ -15,6 +15,7 @@ use super::format::Format;
 use super::staged::{Source, Staged, check};
 use super::{EMBEDDED_USER_DATA, SeedFile, Templates, on_a_deep_stack, yaml};
 use crate::device::mac::{MacAddr, UNKNOWN};
+use crate::embedded;
 use crate::files::Fault;
 
 /// Of a template.
@@ -177,7 +178,10 @@ impl Check<'_> {
                 let text = templates.embedded.get_template(common);
                 let text = text.and_then(|template| template.render(context.clone()));
                 text.map_err(|error| templates.fault_of_embedded(&error, context))
-                    .and_then(|text| check(file, EMBEDDED_USER_DATA, &text).map(|()| text))
+                    .and_then(|text| {
+                        let stands_in = |word: &str| embedded::USER_DATA.contains(word);
+                        check(file, EMBEDDED_USER_DATA, &text, stands_in).map(|()| text)
+                    })
                     .map(|text| (EMBEDDED_USER_DATA.to_owned(), text))
             }
             (Ok(None), Source::NotStaged | Source::Faulty(_) | Source::Unread(_)) => return,

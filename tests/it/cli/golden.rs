@@ -19,6 +19,8 @@ golden! {
     the_embedded_templates_pass,
     the_included_file_that_has_the_fault_is_named,
     the_macro_that_has_the_fault_is_named,
+    what_is_never_closed_is_told_where_it_begins,
+    what_is_of_ansible_is_told_with_what_to_write_instead,
     what_only_the_device_will_find_out_is_a_note,
     what_renders_passes,
     what_the_files_hardly_mean_is_a_fault,

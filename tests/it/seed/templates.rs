@@ -362,7 +362,7 @@ fn a_fault_gives_the_fallback_autoinstall_and_a_warning_with_file_line_and_reaso
             "#cloud-config\na: b\n c: d\n",
             "",
             USER_DATA,
-            &["line 3 of the rendered text: not YAML"],
+            &["line 3 of the rendered text"],
         ),
         (
             "#cloud-config\na: 'b\nc: d\n",
