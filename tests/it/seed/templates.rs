@@ -368,7 +368,7 @@ fn a_fault_gives_the_fallback_autoinstall_and_a_warning_with_file_line_and_reaso
             "#cloud-config\na: 'b\nc: d\n",
             "",
             USER_DATA,
-            &["line 2 of the rendered text: not YAML"],
+            &["line 2 of the rendered text"],
         ),
         // What stands for the variables never gets into the log, not even so.
         (

@@ -199,10 +199,10 @@ fn a_devices_own_template_goes_before_the_common_one_for_every_mac_of_it() {
     // One file of its own says nothing of the others.
     service.stage(
         &format!("cloud-init-templates/{SLUG}/vendor-data.yaml.j2"),
-        "own: 1",
+        "#cloud-config\nown: 1",
     );
     let vendor_data = |mac: &str| service.get(&format!("/cloud-init/{mac}/vendor-data"));
-    assert_eq!(vendor_data(SECOND).text(), "own: 1");
+    assert_eq!(vendor_data(SECOND).text(), "#cloud-config\nown: 1");
     assert_eq!(vendor_data(OTHER).text(), "");
     assert_eq!(user_data(&service, MAC), common);
     assert!(!service.log().contains("WARN"), "{}", service.log());
