@@ -680,3 +680,19 @@ fn four_thousand_devices_on_file_cost_a_request_little() {
         began.elapsed()
     );
 }
+
+#[test]
+fn what_fails_the_embedded_default_is_told_without_a_path_that_does_not_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    // More than one rendering may cost.
+    let packages: Vec<String> = (0..300_000).map(|n| format!("package{n}")).collect();
+    let site = serde_json::json!({ "packages": packages }).to_string();
+    std::fs::write(folder.path().join("site.json"), site).unwrap();
+    let (status, _, stderr) = check(folder.path());
+    assert_eq!(status, Some(1));
+    assert!(
+        stderr.starts_with("the embedded user-data.yaml.j2:"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("cloud-init-templates"), "{stderr}");
+}
