@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use super::parser::{EventKind, Parser, Properties};
-use super::resolver::{Tag, resolve};
+use super::resolver::{Tag, tag_of};
 use super::{Result, YamlError, fault, values};
 
 /// Most collections in one another. PyYAML itself takes 490, by a limit of Python's; but
@@ -64,11 +64,7 @@ pub(super) fn compose(text: &str) -> Result<Option<Document>> {
                 text,
                 is_open,
             } => {
-                let tag = match (is_open, &properties.tag) {
-                    (true, _) => resolve(&text),
-                    (false, None) => Tag::Str,
-                    (false, Some(tag)) => Tag::of(tag),
-                };
+                let tag = tag_of(&text, properties.tag.as_deref(), is_open);
                 let kind = Kind::Scalar(values::why_not(tag, &text));
                 let node = composer.add(line, &properties, tag, kind)?;
                 composer.waiting.push(node);

@@ -48,8 +48,17 @@ impl Tag {
     }
 }
 
+/// What a scalar is: by its tag if it has one, by its text if that is open, else a text.
+pub(super) fn tag_of(text: &str, tag: Option<&str>, is_open: bool) -> Tag {
+    match (is_open, tag) {
+        (true, _) => resolve(text),
+        (false, None) => Tag::Str,
+        (false, Some(tag)) => Tag::of(tag),
+    }
+}
+
 /// What a text without a tag is.
-pub(super) fn resolve(text: &str) -> Tag {
+fn resolve(text: &str) -> Tag {
     // One line break at the end does not matter there.
     let text = text.strip_suffix('\n').unwrap_or(text);
     match text {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Number, Value};
 
 use super::parser::{EventKind, Parser};
-use super::resolver::{Tag, resolve};
+use super::resolver::{Tag, tag_of};
 use super::root;
 
 /// Most values that a text may come to: aliases multiply them.
@@ -54,11 +54,7 @@ pub fn value(text: &str) -> Option<Value> {
                         text,
                         is_open,
                     } => {
-                        let tag = match (is_open, &properties.tag) {
-                            (true, _) => resolve(&text),
-                            (false, None) => Tag::Str,
-                            (false, Some(tag)) => Tag::of(tag),
-                        };
+                        let tag = tag_of(&text, properties.tag.as_deref(), is_open);
                         count += 1;
                         (scalar(tag, &text), properties.anchor, count - 1)
                     }
