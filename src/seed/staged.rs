@@ -78,7 +78,7 @@ impl Staged {
         let watched = Watched::default();
         let mut environment = jinja::environment();
         let (loader, notes) = (Arc::clone(texts), Arc::clone(&watched));
-        environment.set_loader(move |name| loader.read(name, &notes));
+        jinja::set_loader(&mut environment, move |name| loader.read(name, &notes));
         Self {
             environment,
             sources: [const { Source::NotStaged }; SeedFile::ALL.len()],

@@ -1,9 +1,15 @@
 //! The filters of Jinja2 that yield something else in minijinja, or lack an argument there.
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, State, Value, filters};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use minijinja_contrib::filters as contrib;
+
+use super::method::padded;
+use super::number::strip;
+use super::operator::unescaped;
+use super::python::refused;
 use super::text::{defined, joined, json, pay_for, text};
 use super::{Args, bind};
 
@@ -81,8 +87,9 @@ pub(super) fn indent(state: &State, value: &Value, args: Args) -> Result<String,
 
 /// `join`, which in minijinja makes nothing of what is undefined.
 pub(super) fn join(state: &mut State, value: Value, args: Args) -> Result<String, Error> {
+    unescaped(state)?;
     let [with, attribute] = bind(["d", "attribute"], args.into_values())?;
-    let items = match attribute {
+    let items = match attribute.filter(|attribute| !attribute.is_none()) {
         None => value,
         Some(attribute) => {
             let attribute = Kwargs::from_iter([("attribute", attribute)]);
@@ -93,20 +100,112 @@ pub(super) fn join(state: &mut State, value: Value, args: Args) -> Result<String
     joined(state, &with.unwrap_or_default(), defined(&items)?)
 }
 
-/// `int` or `float`, which in minijinja fail for a text that is no number, and in Python are zero;
-/// nor does Python mind space around a number.
-pub(super) fn number(
+/// A filter of a text, as which Python takes any value.
+pub(super) fn of_text(
     filter: Value,
-    zero: impl Into<Value>,
-) -> impl Fn(&mut State, Value, Args) -> Result<Value, Error> + Send + Sync + 'static {
-    let zero = zero.into();
+) -> impl Fn(&mut State, &Value, Args) -> Result<Value, Error> + Send + Sync + 'static {
     move |state, value, args| {
-        let [default, base] = bind(["default", "base"], args.into_values())?;
-        let trimmed = value.as_str().map(|text| text.trim().into());
-        let value = trimmed.unwrap_or(value);
-        let default = default.unwrap_or_else(|| zero.clone());
-        let args: Vec<Value> = [value, default].into_iter().chain(base).collect();
+        let args = args.into_values();
+        args.iter().try_for_each(|arg| defined(arg).map(drop))?;
+        let value = match value.as_str() {
+            Some(_) => value.clone(),
+            None => text(state, value)?.into(),
+        };
+        let args: Vec<Value> = [&[value], args.as_slice()].concat();
         filter.call(state, &args)
+    }
+}
+
+/// `center`.
+pub(super) fn center(state: &State, value: &Value, args: Args) -> Result<String, Error> {
+    let [width] = bind(["width"], args.into_values())?;
+    padded(
+        &text(state, value)?,
+        "center",
+        &[width.unwrap_or(80.into())],
+    )
+}
+
+/// `capitalize`.
+pub(super) fn capitalize(state: &State, value: &Value) -> Result<Value, Error> {
+    let plain = text(state, value)?;
+    let mut chars = plain.chars();
+    let first = chars
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>());
+    let capitalized = first.unwrap_or_default() + &chars.as_str().to_lowercase();
+    Ok(match value.is_safe() {
+        true => Value::from_safe_string(capitalized),
+        false => capitalized.into(),
+    })
+}
+
+/// `replace`.
+pub(super) fn replace(state: &State, value: &Value, args: Args) -> Result<String, Error> {
+    unescaped(state)?;
+    let [old, new, count] = bind(["old", "new", "count"], args.into_values())?;
+    let argument = |value: Option<Value>| match value {
+        Some(value) => text(state, &value),
+        None => Err(ErrorKind::MissingArgument.into()),
+    };
+    let (old, new, value) = (argument(old)?, argument(new)?, text(state, value)?);
+    let count = count.filter(|count| !count.is_none());
+    let count = count.map(i64::try_from).transpose()?.unwrap_or(-1);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let places = value.matches(&old).count().min(count);
+    pay_for(
+        state,
+        value.len().saturating_add(places.saturating_mul(new.len())),
+    )?;
+    Ok(value.replacen(&old, &new, count))
+}
+
+/// `trim`.
+pub(super) fn trim(state: &State, value: &Value, args: Args) -> Result<Value, Error> {
+    let [chars] = bind(["chars"], args.into_values())?;
+    let plain = text(state, value)?;
+    let chars = chars.filter(|chars| !chars.is_none());
+    let trimmed = match chars.map(|chars| text(state, &chars)).transpose()? {
+        Some(chars) => plain.trim_matches(|c| chars.contains(c)),
+        None => strip(&plain),
+    };
+    Ok(match value.is_safe() {
+        true => Value::from_safe_string(trimmed.to_owned()),
+        false => trimmed.into(),
+    })
+}
+
+/// `forceescape`.
+pub(super) fn forceescape(state: &State, value: &Value) -> Result<Value, Error> {
+    escape(state, &text(state, value)?.into())
+}
+
+/// `wordcount`.
+pub(super) fn wordcount(state: &State, value: &Value) -> Result<usize, Error> {
+    let plain = text(state, value)?;
+    let words = plain.split(|c: char| !c.is_alphanumeric() && c != '_');
+    Ok(words.filter(|word| !word.is_empty()).count())
+}
+
+/// `string`, which leaves an escaped text one.
+pub(super) fn string(state: &State, value: &Value) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(_) => Ok(value.clone()),
+        None => text(state, value).map(Value::from),
+    }
+}
+
+/// `striptags`. A bracket that opens no tag is one to minijinja.
+pub(super) fn striptags(state: &State, value: &Value) -> Result<String, Error> {
+    let text = text(state, value)?;
+    let is_open = text
+        .rfind('<')
+        .is_some_and(|open| text.rfind('>').is_none_or(|close| close < open));
+    match is_open {
+        true => Err(refused(
+            "a text with a bracket that is no tag: striptags cannot tell",
+        )),
+        false => Ok(contrib::striptags(text)),
     }
 }
 

@@ -6,6 +6,8 @@ use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
+use super::python::{Class, Range, View, class, items, refused};
+
 /// How deep lists and dicts may be nested that become text. Literals in a template may not be
 /// nested deeper than 150.
 const MAX_DEPTH: usize = 200;
@@ -15,10 +17,13 @@ const BYTES_OF_FUEL: usize = 64;
 
 /// The value, unless it is undefined: that must not become text unnoticed.
 pub(super) fn defined(value: &Value) -> Result<&Value, Error> {
-    if value.is_undefined() {
-        Err(ErrorKind::UndefinedError.into())
-    } else {
-        Ok(value)
+    match value.is_undefined() {
+        // The engine's own error knows which variable it was.
+        true => Err(value
+            .get_attr("")
+            .err()
+            .unwrap_or_else(|| ErrorKind::UndefinedError.into())),
+        false => Ok(value),
     }
 }
 
@@ -33,8 +38,8 @@ pub(super) fn text(state: &State, value: &Value) -> Result<String, Error> {
 /// The texts of the items, with another text between them.
 pub(super) fn joined(state: &State, with: &str, items: &Value) -> Result<String, Error> {
     let mut joined = String::new();
-    for (index, item) in items.try_iter()?.enumerate() {
-        let item = text(state, &item)?;
+    for (index, item) in self::items(state, items)?.iter().enumerate() {
+        let item = text(state, item)?;
         pay_for(state, item.len() + with.len())?;
         if index > 0 {
             joined += with;
@@ -44,23 +49,32 @@ pub(super) fn joined(state: &State, with: &str, items: &Value) -> Result<String,
     Ok(joined)
 }
 
-/// Python's `repr()`: minijinja writes some floats in another way.
-fn repr(state: &State, value: &Value, depth: usize) -> Result<String, Error> {
+/// Python's `repr()`.
+pub(super) fn repr(state: &State, value: &Value, depth: usize) -> Result<String, Error> {
     let within = |value: &Value| repr(state, value, depth + 1);
     enter(state, depth)?;
-    let text = match value.kind() {
-        ValueKind::Undefined => "Undefined".to_owned(),
-        ValueKind::Number => format(FormatStyle::StrFormat, "{}", slice::from_ref(value))?,
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter()?.map(|item| within(&item));
-            let items = items.collect::<Result<Vec<_>, _>>()?;
-            match (value.is_tuple(), items.len()) {
-                (true, 1) => format!("({},)", items[0]),
-                (true, _) => format!("({})", items.join(", ")),
-                (false, _) => format!("[{}]", items.join(", ")),
+    let all = |value: &Value| {
+        let items = value.try_iter()?.map(|item| within(&item));
+        items.collect::<Result<Vec<_>, Error>>()
+    };
+    let text = match class(value) {
+        Class::Undefined => "Undefined".to_owned(),
+        Class::None => "None".to_owned(),
+        Class::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
+        Class::Int | Class::Float => format(FormatStyle::StrFormat, "{}", slice::from_ref(value))?,
+        Class::Str => {
+            let text = value.as_str().unwrap_or_default();
+            match value.is_safe() {
+                true => format!("Markup({})", quoted(text)?),
+                false => quoted(text)?,
             }
         }
-        ValueKind::Map => {
+        Class::List => format!("[{}]", all(value)?.join(", ")),
+        Class::Tuple => match all(value)?.as_slice() {
+            [only] => format!("({only},)"),
+            items => format!("({})", items.join(", ")),
+        },
+        Class::Dict => {
             let mut pairs = Vec::new();
             for key in value.try_iter()? {
                 let value = within(&value.get_item(&key)?)?;
@@ -68,10 +82,61 @@ fn repr(state: &State, value: &Value, depth: usize) -> Result<String, Error> {
             }
             format!("{{{}}}", pairs.join(", "))
         }
-        _ => format!("{value:?}"),
+        Class::View => {
+            let name = value.downcast_object_ref::<View>().map(|view| view.name);
+            let items = all(value)?.join(", ");
+            format!("dict_{}([{items}])", name.unwrap_or_default())
+        }
+        Class::Range => match value.downcast_object_ref::<Range>() {
+            Some(Range {
+                start,
+                stop,
+                step: 1,
+            }) => format!("range({start}, {stop})"),
+            Some(Range { start, stop, step }) => format!("range({start}, {stop}, {step})"),
+            None => String::new(),
+        },
+        Class::Once => {
+            return Err(refused(
+                "an iterator is no text: write |list or |join behind it",
+            ));
+        }
+        Class::Other => {
+            return Err(refused(
+                "this is no text: a macro or an object of the engine",
+            ));
+        }
     };
     pay_for(state, text.len())?;
     Ok(text)
+}
+
+/// Python's `repr()` of a string.
+fn quoted(text: &str) -> Result<String, Error> {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut quoted = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => quoted += "\\\\",
+            '\n' => quoted += "\\n",
+            '\r' => quoted += "\\r",
+            '\t' => quoted += "\\t",
+            c if c == quote => quoted.extend(['\\', c]),
+            c if c < ' ' || c == '\x7f' => quoted += &format!("\\x{:02x}", u32::from(c)),
+            c if !c.is_ascii() && c.escape_debug().count() > 1 => {
+                return Err(refused(
+                    "a list or dict with characters that cannot be printed is no text",
+                ));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push(quote);
+    Ok(quoted)
 }
 
 /// Python's `json.dumps`, as `tojson` calls it.
@@ -93,6 +158,14 @@ pub(super) fn json(
     };
     let within = |value: &Value| json(state, value, indent, depth + 1);
     enter(state, depth)?;
+    if matches!(
+        class(value),
+        Class::View | Class::Range | Class::Once | Class::Other
+    ) {
+        return Err(refused(
+            "only lists, dicts and plain values become JSON: write |list before",
+        ));
+    }
     let text = match value.kind() {
         ValueKind::None => "null".to_owned(),
         ValueKind::Bool => value.is_true().to_string(),
@@ -106,6 +179,14 @@ pub(super) fn json(
         }
         ValueKind::Map => {
             let mut keys: Vec<Value> = value.try_iter()?.collect();
+            let is_text = |key: &Value| class(key) == Class::Str;
+            if keys.iter().any(is_text) && !keys.iter().all(is_text)
+                || keys.len() > 1 && keys.iter().any(Value::is_none)
+            {
+                return Err(refused(
+                    "the keys of a dict have no order, which JSON needs",
+                ));
+            }
             keys.sort();
             let pair = |key: &Value| {
                 let name = match key.as_str() {
