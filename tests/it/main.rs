@@ -46,6 +46,7 @@ mod seed {
     mod formats;
     mod golden;
     mod jinja2;
+    mod jinja2_random;
     mod pyyaml;
     mod reads;
     mod requests;

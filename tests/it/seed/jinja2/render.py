@@ -3,6 +3,8 @@
     {"NN-name": {"ok": "text"} | {"error": "ExceptionType"}, ...}
 
 A case is a template directly in templates/; those in its subfolders are for cases to include.
+
+With an argument, the cases are read from that file: a list of {name: text} with a "main" each.
 """
 
 import json
@@ -23,20 +25,41 @@ class SemiStrictUndefined(jinja2.StrictUndefined):
         return False
 
 
+def environment_of(loader):
+    """An environment as operators had it."""
+    return jinja2.Environment(
+        autoescape=False, loader=loader, undefined=SemiStrictUndefined, cache_size=0
+    )
+
+
+def outcome(environment, name, context):
+    """What becomes of one template."""
+    try:
+        return {"ok": environment.get_template(name).render(context)}
+    except Exception as error:
+        return {"error": type(error).__name__}
+
+
 def main():
     templates = HERE / "templates"
     context = json.loads((HERE / "context.json").read_text(encoding="utf-8"))
-    environment = jinja2.Environment(
-        autoescape=False,
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=SemiStrictUndefined,
-    )
+    if sys.argv[1:]:
+        made = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+        case = {}
+
+        def load(name):
+            return case.get("/".join(jinja2.loaders.split_template_path(name)))
+
+        environment = environment_of(jinja2.FunctionLoader(load))
+        outcomes = []
+        for case in made:
+            outcomes.append(outcome(environment, "main", context))
+        json.dump(outcomes, sys.stdout)
+        return
+    environment = environment_of(jinja2.FileSystemLoader(templates))
     cases = {}
     for case in sorted(path.stem for path in templates.glob("*.j2")):
-        try:
-            cases[case] = {"ok": environment.get_template(f"{case}.j2").render(context)}
-        except Exception as error:
-            cases[case] = {"error": type(error).__name__}
+        cases[case] = outcome(environment, f"{case}.j2", context)
     json.dump(cases, sys.stdout)
 
 
