@@ -172,17 +172,15 @@ fn float(a: f64, op: &str, b: f64) -> Result<f64, Error> {
         "/" => a / b,
         "%" => rest(),
         "//" => {
-            let quotient = (a - rest()) / b;
+            // As Python goes about it, for the last bit.
+            let remainder = a % b;
+            let is_off = remainder != 0.0 && (remainder < 0.0) != (b < 0.0);
+            let quotient = (a - remainder) / b - f64::from(u8::from(is_off));
             let floor = quotient.floor();
-            let floor = if quotient - floor > 0.5 {
-                floor + 1.0
-            } else {
-                floor
-            };
-            if quotient == 0.0 {
-                0.0_f64.copysign(a / b)
-            } else {
-                floor
+            match () {
+                () if quotient == 0.0 => 0.0_f64.copysign(a / b),
+                () if quotient - floor > 0.5 => floor + 1.0,
+                () => floor,
             }
         }
         _ => {

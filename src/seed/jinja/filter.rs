@@ -67,6 +67,9 @@ pub(super) fn escape(state: &State, value: &Value) -> Result<Value, Error> {
 /// `indent`, which in minijinja drops the last newline and takes no text to indent with.
 pub(super) fn indent(state: &State, value: &Value, args: Args) -> Result<String, Error> {
     let [width, first, blank] = bind(["width", "first", "blank"], args.into_values())?;
+    if defined(value)?.as_str().is_none() {
+        return Err(refused("only a text is indented: write |string before"));
+    }
     let (first, blank) = (is_true(first), is_true(blank));
     let by = match width.unwrap_or(4.into()) {
         width if width.as_str().is_some() => text(state, &width)?,
@@ -117,13 +120,14 @@ pub(super) fn of_text(
 }
 
 /// `center`.
-pub(super) fn center(state: &State, value: &Value, args: Args) -> Result<String, Error> {
+pub(super) fn center(state: &State, value: &Value, args: Args) -> Result<Value, Error> {
     let [width] = bind(["width"], args.into_values())?;
-    padded(
-        &text(state, value)?,
-        "center",
-        &[width.unwrap_or(80.into())],
-    )
+    let width = width.unwrap_or(80.into());
+    let centered = padded(&text(state, value)?, "center", &[width])?;
+    Ok(match value.is_safe() {
+        true => Value::from_safe_string(centered),
+        false => centered.into(),
+    })
 }
 
 /// `capitalize`.
@@ -165,7 +169,8 @@ pub(super) fn trim(state: &State, value: &Value, args: Args) -> Result<Value, Er
     let [chars] = bind(["chars"], args.into_values())?;
     let plain = text(state, value)?;
     let chars = chars.filter(|chars| !chars.is_none());
-    let trimmed = match chars.map(|chars| text(state, &chars)).transpose()? {
+    let chars = chars.map(|chars| chars.to_str().ok_or_else(|| refused("trim takes a text")));
+    let trimmed = match chars.transpose()? {
         Some(chars) => plain.trim_matches(|c| chars.contains(c)),
         None => strip(&plain),
     };

@@ -28,7 +28,7 @@ pub(super) fn method(
             let text = value.as_str().unwrap_or_default();
             args.iter().try_for_each(|arg| defined(arg).map(drop))?;
             pay_for(state, size_of_result(text, name, args))?;
-            if value.is_safe() {
+            if value.is_safe() || args.iter().any(Value::is_safe) {
                 return Err(refused(
                     "an escaped text has no methods here: escape it at the end",
                 ));

@@ -185,7 +185,9 @@ fn add_tests(env: &mut Environment<'static>) {
     });
     env.add_test("sequence", |value: &Value| match class(value) {
         Class::Str | Class::List | Class::Tuple | Class::Dict | Class::Range => Ok(true),
-        Class::Other => Err(refused("whether this is a sequence is not told here")),
+        Class::Other | Class::Undefined => {
+            Err(refused("whether this is a sequence is not told here"))
+        }
         _ => Ok(false),
     });
 }

@@ -75,6 +75,7 @@ pub(super) fn add(env: &mut Environment<'static>) {
         value if value.is_undefined() => Ok(Value::from_object(Given)),
         value => Ok(value.clone()),
     });
+    function("defined", |_, args| defined(one(args)?).cloned());
     function("received", |_, args| Ok(received(one(args)?)));
     function("without", |state, args| match one(args)?.as_str() {
         Some(name) => Ok(format!("{WITHOUT}{name}").into()),

@@ -35,6 +35,10 @@ const KNOWN: &[(&str, &str)] = &[
         "minijinja escapes only control characters",
     ),
     ("21-tuple-without-parentheses", "not in minijinja's grammar"),
+    (
+        "22-undefined-sequence",
+        "that of an if without else is one in Python",
+    ),
     ("30-unary-plus", "not in minijinja's grammar"),
     (
         "33-dict-key-named-like-method",

@@ -3,7 +3,7 @@
 use minijinja::machinery::{Span, ast};
 
 use super::super::names::{FILTERS, TESTS, is_name_of_method};
-use super::sign::{chain, comparing, comparison, sign};
+use super::sign::{chain, comparing, comparison, is_negative, sign};
 use super::{OURS, Scope, Writer};
 
 /// Functions of ours that are Python's, too: an undefined argument is their business.
@@ -68,7 +68,7 @@ impl<'a> Writer<'a> {
                 self.write("(");
                 self.expression(&test.expr);
                 self.write(format_args!(" is {}", test.name));
-                self.arguments(&test.args, false);
+                self.arguments(&test.args, "");
                 self.write(")");
             }
             // What is missing is then named by the engine.
@@ -179,21 +179,28 @@ impl<'a> Writer<'a> {
             self.go_to(filter.span());
             self.check_name(filter.span(), filter.name, FILTERS, "0|");
             self.write(filter.name);
-            self.arguments(&filter.args, false);
+            self.arguments(&filter.args, "");
         }
     }
 
     /// Writes a call, without its brackets in a tag `call`.
     pub(super) fn called(&mut self, call: &ast::Call<'a>, span: Span) {
-        let mut may_be_macro = true;
+        let mut given = "given";
         match call.identify_call() {
             ast::CallType::Function("super") => self.write("super"),
             ast::CallType::Function("loop") => return self.recursion(call, span),
             ast::CallType::Function(name) => {
-                may_be_macro = !GLOBALS.contains(&name);
+                if GLOBALS.contains(&name) {
+                    given = "";
+                }
                 self.variable(name, span);
             }
             ast::CallType::Block(name) => self.write(format_args!("self.{name}")),
+            ast::CallType::Method(ast::Expr::Var(var), name) if var.id == "loop" => {
+                given = if name == "changed" { "defined" } else { "" };
+                self.variable(var.id, span);
+                self.write(format_args!(".{name}"));
+            }
             ast::CallType::Method(object, name) => {
                 self.expression(object);
                 self.write(format_args!(".{name}"));
@@ -204,7 +211,7 @@ impl<'a> Writer<'a> {
                 self.write(")");
             }
         }
-        self.arguments(&call.args, may_be_macro);
+        self.arguments(&call.args, given);
         if call.args.is_empty() {
             self.write("()");
         }
@@ -230,9 +237,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes arguments in brackets, where there are any. What a macro is given may be undefined,
-    /// which is not the same as not given.
-    fn arguments(&mut self, arguments: &[ast::CallArg<'a>], may_be_macro: bool) {
+    /// Writes arguments in brackets, where there are any, each through a function of ours if there
+    /// is one: what a macro is given may be undefined, which is not the same as not given.
+    fn arguments(&mut self, arguments: &[ast::CallArg<'a>], given: &str) {
         if arguments.is_empty() {
             return;
         }
@@ -258,8 +265,8 @@ impl<'a> Writer<'a> {
                 }
             };
             let is_defined = matches!(value, ast::Expr::Const(_) | ast::Expr::List(_));
-            if may_be_macro && !is_defined {
-                self.call("given", [value]);
+            if !given.is_empty() && !is_defined {
+                self.call(given, [value]);
                 self.write("), ");
             } else {
                 self.expression(value);
@@ -315,6 +322,16 @@ impl<'a> Writer<'a> {
     }
 
     fn arithmetic(&mut self, operation: &ast::Spanned<ast::BinOp<'a>>) {
+        let is_power = matches!(operation.op, ast::BinOpKind::Pow);
+        if is_power
+            && is_negative(&operation.left)
+            && !matches!(operation.right, ast::Expr::Const(_))
+        {
+            self.refuse(
+                operation.span(),
+                "a power of a negative number: set a variable to the number before",
+            );
+        }
         let (first, rest) = chain(operation, |op| sign(op).is_some());
         let is_joined = |index: usize| matches!(rest.get(index), Some((ast::BinOpKind::Concat, _)));
         self.write(format_args!("{OURS}math("));

@@ -64,7 +64,8 @@ pub(super) fn rewritten(source: &str, sees: Sees) -> String {
         writer.out.push('\n'); // the engine drops the last one
     }
     if sees == Sees::Nothing {
-        let hidden = writer.read.iter();
+        let own = format!("{OURS}loop");
+        let hidden = writer.read.iter().copied().chain([own.as_str()]);
         let hidden = hidden.map(|name| format!("{{% set {name} = {OURS}undefined %}}"));
         writer.out.insert_str(0, &hidden.collect::<String>());
     }

@@ -61,3 +61,15 @@ pub(super) fn comparing(op: ast::CompareOpKind) -> &'static str {
         ast::CompareOpKind::NotIn => "not in",
     }
 }
+
+/// Whether Jinja2 makes a number of this before it renders, which may be below zero: in a power it
+/// then forgets the brackets.
+pub(super) fn is_negative(expression: &ast::Expr) -> bool {
+    let is_number =
+        |operand: &ast::Expr| is_negative(operand) || matches!(operand, ast::Expr::Const(_));
+    match expression {
+        ast::Expr::UnaryOp(unary) => is_number(&unary.expr),
+        ast::Expr::BinOp(operation) => is_number(&operation.left) && is_number(&operation.right),
+        _ => false,
+    }
+}

@@ -62,6 +62,12 @@ impl<'a> Writer<'a> {
                 self.tag("set", set.span());
                 self.target(&set.target);
                 if let Some(filter) = &set.filter {
+                    if has_arguments(filter) && has_names(&set.body) {
+                        self.refuse(
+                            set.span(),
+                            "filters of a `set` see what is set in it: set it outside",
+                        );
+                    }
                     self.write(" | ");
                     self.filters(filter);
                 }
@@ -77,11 +83,13 @@ impl<'a> Writer<'a> {
                 self.write("{% endautoescape %}");
             }
             ast::Stmt::FilterBlock(block) => {
+                // Its filters see what is set in it.
+                self.write("{% with %}");
                 self.tag("filter", block.span());
                 self.filters(&block.filter);
                 self.write(" %}");
-                self.own_names(Scope::Captured, &block.body);
-                self.write("{% endfilter %}");
+                self.scoped(Scope::Captured, |writer| writer.body(&block.body));
+                self.write("{% endfilter %}{% endwith %}");
             }
             ast::Stmt::Block(block) => self.block(block, block.span()),
             ast::Stmt::Import(import) => {
@@ -314,6 +322,16 @@ impl<'a> Writer<'a> {
         } else {
             self.expression(value);
         }
+    }
+}
+
+/// Whether a filter in a chain has arguments.
+fn has_arguments(filter: &ast::Expr) -> bool {
+    match filter {
+        ast::Expr::Filter(filter) => {
+            !filter.args.is_empty() || filter.expr.as_ref().is_some_and(has_arguments)
+        }
+        _ => false,
     }
 }
 
