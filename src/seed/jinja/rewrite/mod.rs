@@ -53,6 +53,7 @@ pub(super) fn rewritten(source: &str, sees: Sees) -> String {
         is_conditional: false,
         names_loop: false,
         includes: false,
+        has_scoped_block: false,
         refused: None,
     };
     writer.body(&template.children);
@@ -87,6 +88,8 @@ struct Writer<'a> {
     /// Whether `loop` was named, and a template included, since that was asked last.
     names_loop: bool,
     includes: bool,
+    /// Whether there was a scoped block since that was asked last.
+    has_scoped_block: bool,
     /// The first thing in it that must be refused: an expression that fails.
     refused: Option<(Span, String)>,
 }

@@ -183,28 +183,29 @@ impl<'a> Writer<'a> {
         } else {
             " %}"
         });
-        let before = (self.names_loop, self.includes);
+        let before = (self.names_loop, self.includes, self.has_scoped_block);
         (self.names_loop, self.includes) = (each.recursive, false);
-        let body = self.out.len();
-        self.own_names(
-            Scope::Loop {
-                unpacked,
-                recursive: each.recursive,
-            },
-            &each.body,
-        );
-        if self.names_loop && self.includes {
-            // What it includes sees its `loop` then, and only then.
-            self.out
-                .insert_str(body, &format!("{{% with {OURS}loop = loop %}}"));
-            self.write("{% endwith %}");
-        }
-        self.names_loop |= before.0;
-        self.includes |= before.1;
+        self.has_scoped_block = false;
+        let scope = Scope::Loop {
+            unpacked,
+            recursive: each.recursive,
+        };
+        let start = self.out.len();
+        self.own_names(scope, &each.body);
+        let (end, names_loop, includes) = (self.out.len(), self.names_loop, self.includes);
         if !each.else_body.is_empty() {
             self.write("{% else %}");
             self.own_names(Scope::Names, &each.else_body);
         }
+        if includes && (names_loop || self.has_scoped_block) {
+            // What it includes sees its `loop` then, and only then.
+            self.out.insert_str(end, "{% endwith %}");
+            let visible = format!("{{% with {OURS}loop = loop %}}");
+            self.out.insert_str(start, &visible);
+        }
+        self.names_loop |= before.0;
+        self.includes |= before.1;
+        self.has_scoped_block |= before.2;
         self.write("{% endfor %}");
     }
 
@@ -267,7 +268,7 @@ impl<'a> Writer<'a> {
                 ),
             );
         }
-        self.names_loop |= is_scoped;
+        self.has_scoped_block |= is_scoped;
         self.tag("block", span);
         self.write(block.name);
         self.write(if block.required {
