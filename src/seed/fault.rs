@@ -74,7 +74,9 @@ pub(super) fn failure_of(
         }
         cause = next.source();
     }
+    // An imported template goes by a name of its own.
     let file = innermost.name().unwrap_or(name);
+    let file = file.strip_prefix("./").unwrap_or(file);
     let text = text_of(file).unwrap_or_default();
     let (mut line, mut reason) = (innermost.line(), innermost.kind().to_string());
     if innermost.kind() == ErrorKind::SyntaxError

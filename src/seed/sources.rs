@@ -90,8 +90,6 @@ impl Sources {
     /// The text of that template, as it was read last.
     pub(super) fn text(&self, name: &str) -> Option<Arc<str>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        // An imported template goes by a name of its own.
-        let name = name.strip_prefix("./").unwrap_or(name);
         kept.get(name)?.good.clone()
     }
 

@@ -30,9 +30,9 @@ pub(super) fn by_name<const N: usize>(
     filter: Value,
 ) {
     env.add_filter(name, move |state: &mut State, value: Value, args: Args| {
-        let named = parameters
-            .into_iter()
-            .zip(bind(parameters, args.into_values())?);
+        let args = args.into_values();
+        args.iter().try_for_each(|arg| defined(arg).map(drop))?;
+        let named = parameters.into_iter().zip(bind(parameters, args)?);
         let named: Kwargs = named.filter_map(|(name, arg)| Some((name, arg?))).collect();
         filter.call(state, &[defined(&value)?.clone(), named.into()])
     });

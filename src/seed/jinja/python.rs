@@ -196,11 +196,7 @@ impl View {
 
 impl Object for View {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Iterable
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.items.clone())
+        ObjectRepr::Plain
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
@@ -303,7 +299,13 @@ pub(super) fn items(state: &State, value: &Value) -> Result<Vec<Value>, Error> {
                 refused("an iterator yields nothing more the second time: make it a list before")
             })?
         }
-        Class::List | Class::Tuple | Class::Dict | Class::View | Class::Range => {
+        Class::View => {
+            let view = value.downcast_object_ref::<View>();
+            let items = view.map(|view| view.items.clone()).unwrap_or_default();
+            state.consume_fuel(items.len() as u64 / 2)?;
+            items
+        }
+        Class::List | Class::Tuple | Class::Dict | Class::Range => {
             let length = value.len().unwrap_or(0);
             state.consume_fuel(length as u64 / 2)?;
             value.try_iter()?.collect()

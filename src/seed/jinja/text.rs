@@ -54,8 +54,8 @@ pub(super) fn repr(state: &State, value: &Value, depth: usize) -> Result<String,
     let within = |value: &Value| repr(state, value, depth + 1);
     enter(state, depth)?;
     let all = |value: &Value| {
-        let items = value.try_iter()?.map(|item| within(&item));
-        items.collect::<Result<Vec<_>, Error>>()
+        let items = items(state, value)?;
+        items.iter().map(within).collect::<Result<Vec<_>, Error>>()
     };
     let text = match class(value) {
         Class::Undefined => "Undefined".to_owned(),

@@ -591,7 +591,7 @@ fn a_network_config_or_vendor_data_that_cloud_init_cannot_use_is_200_and_empty()
 
 #[test]
 fn an_emoji_in_the_comment_of_a_key_is_served() {
-    let template = "#cloud-config\nssh_authorized_keys: {{ site.keys | tojson }}\n";
+    let template = "#cloud-config\nssh_authorized_keys: {{ site[\"keys\"] | tojson }}\n";
     let service = Start::fresh()
         .stage(USER_DATA, template)
         .stage(

@@ -377,7 +377,7 @@ impl<'a> Writer<'a> {
             ),
             _ => {
                 if !GLOBALS.contains(&name) {
-                    self.read.insert(name);
+                    self.reads(name);
                 }
                 self.write(name);
             }
@@ -385,13 +385,14 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether a key in brackets is a string, and no name of a method.
+/// Whether a key in brackets means the same to both: a string that is no name of a method, or an
+/// index from the start.
 fn is_plain_key(key: &ast::Expr) -> bool {
     match key {
-        ast::Expr::Const(key) => key
-            .value
-            .as_str()
-            .is_some_and(|key| !is_name_of_method(key)),
+        ast::Expr::Const(key) => match key.value.as_str() {
+            Some(key) => !is_name_of_method(key),
+            None => key.value.is_integer(),
+        },
         _ => false,
     }
 }

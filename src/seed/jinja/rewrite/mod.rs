@@ -54,6 +54,9 @@ pub(super) fn rewritten(source: &str, sees: Sees) -> String {
         names_loop: false,
         includes: false,
         has_scoped_block: false,
+        at_top: BTreeSet::new(),
+        within: BTreeSet::new(),
+        unset: BTreeSet::new(),
         refused: None,
     };
     writer.body(&template.children);
@@ -64,6 +67,9 @@ pub(super) fn rewritten(source: &str, sees: Sees) -> String {
     if writer.out.ends_with('\n') {
         writer.out.push('\n'); // the engine drops the last one
     }
+    let unset = writer.unset.iter();
+    let unset = unset.map(|name| format!("{{% set {name} = {OURS}undefined %}}"));
+    writer.out.insert_str(0, &unset.collect::<String>());
     if sees == Sees::Nothing {
         let own = format!("{OURS}loop");
         let hidden = writer.read.iter().copied().chain([own.as_str()]);
@@ -90,6 +96,11 @@ struct Writer<'a> {
     includes: bool,
     /// Whether there was a scoped block since that was asked last.
     has_scoped_block: bool,
+    /// The names that stand at the top of the template, and those that only inner scopes read.
+    at_top: BTreeSet<&'a str>,
+    within: BTreeSet<&'a str>,
+    /// The names that are undefined until the template sets them, whatever the context has.
+    unset: BTreeSet<&'a str>,
     /// The first thing in it that must be refused: an expression that fails.
     refused: Option<(Span, String)>,
 }
@@ -161,6 +172,26 @@ impl<'a> Writer<'a> {
             }
         }
         None
+    }
+
+    /// Notes that a variable is read.
+    fn reads(&mut self, name: &'a str) {
+        self.read.insert(name);
+        match self.scopes.as_slice() {
+            [] => self.at_top.insert(name),
+            scopes => !scopes.contains(&Scope::Block) && self.within.insert(name),
+        };
+    }
+
+    /// Notes that a variable is set. One that the top of a template sets, before anything there
+    /// reads it, is undefined until then for Python, also where inner scopes read it before.
+    fn sets(&mut self, name: &'a str) {
+        if self.scopes.is_empty() && !self.at_top.contains(name) && !self.is_conditional {
+            self.at_top.insert(name);
+            if self.within.contains(name) {
+                self.unset.insert(name);
+            }
+        }
     }
 
     /// What stands at a span in the operator's text.

@@ -53,9 +53,14 @@ impl<'a> Writer<'a> {
             ast::Stmt::WithBlock(with) => self.with(with, with.span()),
             ast::Stmt::Set(set) => {
                 self.tag("set", set.span());
-                self.target(&set.target);
+                let before = self.out.len();
                 self.write(" = ");
                 self.unpacked(&set.target, &set.expr);
+                // What the value reads is read before it is set.
+                let after = self.out.len();
+                self.target(&set.target);
+                let target = self.out.split_off(after);
+                self.out.insert_str(before, &target);
                 self.write(" %}");
             }
             ast::Stmt::SetBlock(set) => {
@@ -121,6 +126,7 @@ impl<'a> Writer<'a> {
             }
             ast::Stmt::Include(include) => self.include(include, include.span()),
             ast::Stmt::Macro(declared) => {
+                self.sets(declared.name);
                 self.tag("macro", declared.span());
                 self.write(declared.name);
                 self.parameters(declared, Scope::Macro);
@@ -297,6 +303,7 @@ impl<'a> Writer<'a> {
                         format!("names that begin with `{OURS}` are ours"),
                     );
                 }
+                self.sets(var.id);
                 self.write(var.id);
             }
             ast::Expr::GetAttr(attribute) => {
