@@ -54,8 +54,7 @@ pub(super) fn rewritten(source: &str, sees: Sees) -> String {
         names_loop: false,
         includes: false,
         has_scoped_block: false,
-        at_top: BTreeSet::new(),
-        within: BTreeSet::new(),
+        frames: vec![Frame::default()],
         unset: BTreeSet::new(),
         refused: None,
     };
@@ -96,13 +95,21 @@ struct Writer<'a> {
     includes: bool,
     /// Whether there was a scoped block since that was asked last.
     has_scoped_block: bool,
-    /// The names that stand at the top of the template, and those that only inner scopes read.
-    at_top: BTreeSet<&'a str>,
-    within: BTreeSet<&'a str>,
+    /// The names of the template itself, and of each scope that is open.
+    frames: Vec<Frame<'a>>,
     /// The names that are undefined until the template sets them, whatever the context has.
     unset: BTreeSet<&'a str>,
     /// The first thing in it that must be refused: an expression that fails.
     refused: Option<(Span, String)>,
+}
+
+/// The names that stood in a scope so far.
+#[derive(Default)]
+struct Frame<'a> {
+    /// In it.
+    here: BTreeSet<&'a str>,
+    /// Those that scopes further in read.
+    within: BTreeSet<&'a str>,
 }
 
 /// What encloses a statement.
@@ -177,19 +184,32 @@ impl<'a> Writer<'a> {
     /// Notes that a variable is read.
     fn reads(&mut self, name: &'a str) {
         self.read.insert(name);
-        match self.scopes.as_slice() {
-            [] => self.at_top.insert(name),
-            scopes => !scopes.contains(&Scope::Block) && self.within.insert(name),
+        let Some((here, outer)) = self.frames.split_last_mut() else {
+            return;
         };
+        here.here.insert(name);
+        // A block sees nothing of what is around it.
+        let scopes = self.scopes.iter().rev();
+        let seen = scopes.take_while(|scope| **scope != Scope::Block);
+        for (frame, _) in outer.iter_mut().rev().zip(seen) {
+            frame.within.insert(name);
+        }
     }
 
-    /// Notes that a variable is set. One that the top of a template sets, before anything there
-    /// reads it, is undefined until then for Python, also where inner scopes read it before.
-    fn sets(&mut self, name: &'a str) {
-        if self.scopes.is_empty() && !self.at_top.contains(name) && !self.is_conditional {
-            self.at_top.insert(name);
-            if self.within.contains(name) {
-                self.unset.insert(name);
+    /// Notes that a variable is set. For Python it is undefined in its scope until then, also where
+    /// inner scopes read it before, whatever there is outside.
+    fn sets(&mut self, name: &'a str, span: Span) {
+        let is_top = self.scopes.is_empty();
+        let Some(frame) = self.frames.last_mut().filter(|_| !self.is_conditional) else {
+            return;
+        };
+        if frame.here.insert(name) && frame.within.contains(name) {
+            match is_top {
+                true => _ = self.unset.insert(name),
+                false => self.refuse(
+                    span,
+                    format!("`{name}` is read further in before it is set here: set it before"),
+                ),
             }
         }
     }

@@ -3,7 +3,7 @@
 use minijinja::machinery::{Span, ast};
 
 use super::literal::quoted;
-use super::{OURS, Scope, Writer};
+use super::{Frame, OURS, Scope, Writer};
 
 impl<'a> Writer<'a> {
     pub(super) fn body(&mut self, body: &[ast::Stmt<'a>]) {
@@ -28,7 +28,9 @@ impl<'a> Writer<'a> {
     pub(super) fn scoped(&mut self, scope: Scope, write: impl FnOnce(&mut Self)) {
         let outside = std::mem::replace(&mut self.is_conditional, false);
         self.scopes.push(scope);
+        self.frames.push(Frame::default());
         write(self);
+        self.frames.pop();
         self.scopes.pop();
         self.is_conditional = outside;
     }
@@ -58,14 +60,14 @@ impl<'a> Writer<'a> {
                 self.unpacked(&set.target, &set.expr);
                 // What the value reads is read before it is set.
                 let after = self.out.len();
-                self.target(&set.target);
+                self.assigned(&set.target);
                 let target = self.out.split_off(after);
                 self.out.insert_str(before, &target);
                 self.write(" %}");
             }
             ast::Stmt::SetBlock(set) => {
                 self.tag("set", set.span());
-                self.target(&set.target);
+                self.assigned(&set.target);
                 if let Some(filter) = &set.filter {
                     if has_arguments(filter) && has_names(&set.body) {
                         self.refuse(
@@ -101,7 +103,7 @@ impl<'a> Writer<'a> {
                 self.tag("import", import.span());
                 self.imported(&import.expr, import.span());
                 self.write(" as ");
-                self.target(&import.name);
+                self.assigned(&import.name);
                 self.write(" %}");
             }
             ast::Stmt::FromImport(import) => {
@@ -113,7 +115,7 @@ impl<'a> Writer<'a> {
                         continue;
                     };
                     self.write("{% set ");
-                    self.target(alias.as_ref().unwrap_or(name));
+                    self.assigned(alias.as_ref().unwrap_or(name));
                     let name = quoted(original.id);
                     self.write(format_args!(" = {OURS}attr({OURS}module, {name}) %}}"));
                 }
@@ -126,7 +128,7 @@ impl<'a> Writer<'a> {
             }
             ast::Stmt::Include(include) => self.include(include, include.span()),
             ast::Stmt::Macro(declared) => {
-                self.sets(declared.name);
+                self.sets(declared.name, declared.span());
                 self.tag("macro", declared.span());
                 self.write(declared.name);
                 self.parameters(declared, Scope::Macro);
@@ -293,7 +295,20 @@ impl<'a> Writer<'a> {
         self.write("{% endblock %}");
     }
 
-    /// What is assigned to.
+    /// What is assigned to, in the scope around it.
+    fn assigned(&mut self, target: &ast::Expr<'a>) {
+        self.target(target);
+        let mut targets = vec![target];
+        while let Some(target) = targets.pop() {
+            match target {
+                ast::Expr::Var(var) => self.sets(var.id, var.span()),
+                ast::Expr::List(list) => targets.extend(&list.items),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is assigned to: the name itself, or names in brackets.
     pub(super) fn target(&mut self, target: &ast::Expr<'a>) {
         match target {
             ast::Expr::Var(var) => {
@@ -303,7 +318,6 @@ impl<'a> Writer<'a> {
                         format!("names that begin with `{OURS}` are ours"),
                     );
                 }
-                self.sets(var.id);
                 self.write(var.id);
             }
             ast::Expr::GetAttr(attribute) => {
