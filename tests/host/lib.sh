@@ -165,11 +165,36 @@ switch_on() {
         options+=("$1")
         shift
     done
-    systemd-nspawn --quiet --directory="$work/$name/root" --register=no --keep-unit \
+    in_own_cgroup "$name" systemd-nspawn --quiet --directory="$work/$name/root" --register=no --keep-unit \
         --network-namespace-path="/run/netns/$space" --console=pipe \
         "${options[@]}" --boot "${@:2}" </dev/null >>"$work/$name/console" 2>&1 &
     echo $! >"$work/$name/nspawn"
     wait_for 20 "the first process of container $name" find_leader "$name"
+}
+
+# in_own_cgroup NAME COMMAND…: becomes the command, in control groups of its own. The systemds of two
+# containers in one group take each other's services for theirs.
+in_own_cgroup() {
+    local hierarchy group=gb10-$$-$1
+    shift
+    for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/{systemd,unified}; do
+        [[ -e $hierarchy/cgroup.procs ]] || continue
+        mkdir -p "$hierarchy/$group"
+        echo "$BASHPID" >"$hierarchy/$group/cgroup.procs"
+    done
+    exec "$@"
+}
+
+# Those of containers that have ended; their last processes may take a moment.
+remove_cgroups() {
+    local group end=$((SECONDS + 3))
+    for group in /sys/fs/cgroup/"gb10-$$-"* /sys/fs/cgroup/{systemd,unified}/"gb10-$$-"*; do
+        while [[ -d $group ]]; do
+            find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+            ((SECONDS < end)) || break
+            sleep 0.05
+        done
+    done
 }
 
 # With the kernel's packet filter for units in force (IPAddressAllow= and so on).
@@ -352,5 +377,6 @@ tear_down() {
         for pid in $(ip netns pids "$space" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
         ip netns delete "$space"
     done
+    ((EUID)) || remove_cgroups
     if ((EUID)); then rm -rf "$work"; else umount --recursive --lazy "$work" && rmdir "$work"; fi
 }
