@@ -179,7 +179,8 @@ in_own_cgroup() {
     shift
     for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/{systemd,unified}; do
         [[ -e $hierarchy/cgroup.procs ]] || continue
-        mkdir -p "$hierarchy/$group"
+        # Where that is not allowed, it stays in the one that it is in.
+        mkdir -p "$hierarchy/$group" || continue
         echo "$BASHPID" >"$hierarchy/$group/cgroup.procs"
     done
     exec "$@"
