@@ -9,9 +9,9 @@ use std::sync::Arc;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
-use super::ansible;
 use super::sources::NotRead;
 use super::unclosed::{Unclosed, unclosed};
+use super::{ansible, jinja};
 use crate::excerpt::one_line;
 use crate::files::Fault;
 
@@ -74,9 +74,7 @@ pub(super) fn failure_of(
         }
         cause = next.source();
     }
-    // An imported template goes by a name of its own.
-    let file = innermost.name().unwrap_or(name);
-    let file = file.strip_prefix("./").unwrap_or(file);
+    let file = jinja::own_name(innermost.name().unwrap_or(name));
     let text = text_of(file).unwrap_or_default();
     let (mut line, mut reason) = (innermost.line(), innermost.kind().to_string());
     if innermost.kind() == ErrorKind::SyntaxError

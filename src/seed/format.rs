@@ -4,6 +4,8 @@
 //! begins, white space and case aside. What begins in none of these ways is ignored there, with
 //! a warning that nobody sees.
 
+use super::jinja::is_space;
+
 /// A format that cloud-init does something with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -96,9 +98,4 @@ fn is_mime(text: &str) -> bool {
     let head = &text.as_bytes()[..text.len().min(MIME_HEAD)];
     head.windows(MIME_HEADER.len())
         .any(|window| window.eq_ignore_ascii_case(MIME_HEADER.as_bytes()))
-}
-
-/// White space of Python's `str.lstrip`, which counts four separators that Unicode does not.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }

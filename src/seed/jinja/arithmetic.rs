@@ -4,7 +4,7 @@ use minijinja::{Error, State, Value};
 
 use super::format::percent;
 use super::operator::unescaped;
-use super::python::{Class, List, class, items, refused};
+use super::python::{Class, List, class, items, refused, too_large};
 use super::text::{defined, pay_for, text};
 
 /// Integers up to this one are floats without a loss.
@@ -39,10 +39,6 @@ impl Number {
             Self::Float(float) => Ok(float),
         }
     }
-}
-
-fn too_large() -> Error {
-    refused("an integer has more than 128 bits")
 }
 
 /// `left op right`.

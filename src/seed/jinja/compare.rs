@@ -4,19 +4,23 @@ use std::cmp::Ordering;
 
 use minijinja::{Error, State, Value};
 
-use super::python::{Class, MAX_DEPTH, Range, class, items, refused};
-use super::text::defined;
+use super::python::{Class, Range, class, items, refused, too_deep};
+use super::text::{MAX_DEPTH, defined};
 
-/// Python's `==`.
-pub(super) fn equal(state: &State, a: &Value, b: &Value, depth: usize) -> Result<bool, Error> {
+/// The classes of two values that are to be compared, in lists of that depth.
+fn classes(state: &State, a: &Value, b: &Value, depth: usize) -> Result<(Class, Class), Error> {
     defined(a)?;
     defined(b)?;
     state.consume_fuel(u64::from(depth > 0))?;
-    if depth > MAX_DEPTH {
-        return Err(refused("lists are nested too deep"));
+    match depth > MAX_DEPTH {
+        true => Err(too_deep()),
+        false => Ok((class(a), class(b))),
     }
-    let (of_a, of_b) = (class(a), class(b));
-    let is_number = |class| matches!(class, Class::Bool | Class::Int | Class::Float);
+}
+
+/// Python's `==`.
+pub(super) fn equal(state: &State, a: &Value, b: &Value, depth: usize) -> Result<bool, Error> {
+    let (of_a, of_b) = classes(state, a, b, depth)?;
     Ok(match (of_a, of_b) {
         (Class::List, Class::List)
         | (Class::Tuple, Class::Tuple)
@@ -46,21 +50,14 @@ pub(super) fn equal(state: &State, a: &Value, b: &Value, depth: usize) -> Result
         _ if of_a == of_b && matches!(of_a, Class::View | Class::Once | Class::Other) => {
             return Err(refused("this cannot be compared: make lists of it before"));
         }
-        _ if of_a == of_b || is_number(of_a) && is_number(of_b) => a == b,
+        _ if of_a == of_b || of_a.is_number() && of_b.is_number() => a == b,
         _ => false,
     })
 }
 
 /// Python's order, for `<` and `sort`. What differs in class has none.
 pub(super) fn order(state: &State, a: &Value, b: &Value, depth: usize) -> Result<Ordering, Error> {
-    defined(a)?;
-    defined(b)?;
-    state.consume_fuel(u64::from(depth > 0))?;
-    if depth > MAX_DEPTH {
-        return Err(refused("lists are nested too deep"));
-    }
-    let (of_a, of_b) = (class(a), class(b));
-    let is_number = |class| matches!(class, Class::Bool | Class::Int | Class::Float);
+    let (of_a, of_b) = classes(state, a, b, depth)?;
     match (of_a, of_b) {
         (Class::Str, Class::Str) => Ok(a.as_str().cmp(&b.as_str())),
         (Class::List, Class::List) | (Class::Tuple, Class::Tuple) => {
@@ -72,7 +69,7 @@ pub(super) fn order(state: &State, a: &Value, b: &Value, depth: usize) -> Result
             }
             Ok(a.len().cmp(&b.len()))
         }
-        _ if is_number(of_a) && is_number(of_b) => {
+        _ if of_a.is_number() && of_b.is_number() => {
             let is_nan = |value: &Value| f64::try_from(value.clone()).is_ok_and(f64::is_nan);
             match is_nan(a) || is_nan(b) {
                 true => Err(refused("nan has no order")),

@@ -9,9 +9,9 @@ use minijinja_contrib::filters as contrib;
 use super::method::padded;
 use super::number::strip;
 use super::operator::unescaped;
-use super::python::refused;
+use super::python::{made_of, refused};
 use super::text::{defined, joined, json, pay_for, text};
-use super::{Args, bind};
+use super::{Args, bind, flag};
 
 /// What Python's `urllib.parse.quote` encodes in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -41,7 +41,7 @@ pub(super) fn by_name<const N: usize>(
 /// `default`, whose second argument minijinja takes by position only.
 pub(super) fn default(value: &Value, args: Args) -> Result<Value, Error> {
     let [instead, boolean] = bind(["default_value", "boolean"], args.into_values())?;
-    let missing = value.is_undefined() || is_true(boolean) && !value.is_true();
+    let missing = value.is_undefined() || flag(boolean) && !value.is_true();
     Ok(if missing {
         instead.unwrap_or_else(|| "".into())
     } else {
@@ -70,7 +70,7 @@ pub(super) fn indent(state: &State, value: &Value, args: Args) -> Result<String,
     if defined(value)?.as_str().is_none() {
         return Err(refused("only a text is indented: write |string before"));
     }
-    let (first, blank) = (is_true(first), is_true(blank));
+    let (first, blank) = (flag(first), flag(blank));
     let by = match width.unwrap_or(4.into()) {
         width if width.as_str().is_some() => text(state, &width)?,
         width => " ".repeat(u16::try_from(width)?.into()),
@@ -124,10 +124,7 @@ pub(super) fn center(state: &State, value: &Value, args: Args) -> Result<Value, 
     let [width] = bind(["width"], args.into_values())?;
     let width = width.unwrap_or(80.into());
     let centered = padded(&text(state, value)?, "center", &[width])?;
-    Ok(match value.is_safe() {
-        true => Value::from_safe_string(centered),
-        false => centered.into(),
-    })
+    Ok(made_of(value, centered))
 }
 
 /// `capitalize`.
@@ -138,10 +135,7 @@ pub(super) fn capitalize(state: &State, value: &Value) -> Result<Value, Error> {
         .next()
         .map(|first| first.to_uppercase().collect::<String>());
     let capitalized = first.unwrap_or_default() + &chars.as_str().to_lowercase();
-    Ok(match value.is_safe() {
-        true => Value::from_safe_string(capitalized),
-        false => capitalized.into(),
-    })
+    Ok(made_of(value, capitalized))
 }
 
 /// `replace`.
@@ -174,10 +168,7 @@ pub(super) fn trim(state: &State, value: &Value, args: Args) -> Result<Value, Er
         Some(chars) => plain.trim_matches(|c| chars.contains(c)),
         None => strip(&plain),
     };
-    Ok(match value.is_safe() {
-        true => Value::from_safe_string(trimmed.to_owned()),
-        false => trimmed.into(),
-    })
+    Ok(made_of(value, trimmed.to_owned()))
 }
 
 /// `forceescape`.
@@ -243,9 +234,4 @@ pub(super) fn urlencode(state: &State, value: &Value) -> Result<String, Error> {
     let pair = |pair: Value| Ok(format!("{}={}", part(&pair, 0)?, part(&pair, 1)?));
     let query = pairs.try_iter()?.map(pair);
     Ok(query.collect::<Result<Vec<_>, Error>>()?.join("&"))
-}
-
-/// Whether a flag was given and is true.
-fn is_true(flag: Option<Value>) -> bool {
-    flag.is_some_and(|flag| flag.is_true())
 }

@@ -6,7 +6,7 @@ use minijinja::{Error, State, Value};
 
 use super::Args;
 use super::operator::{attribute, item};
-use super::python::{Class, class, items, refused};
+use super::python::{Class, class, items, refused, whole};
 use super::text::{defined, pay_for, repr, text};
 
 /// Longest number of a width or precision, in digits.
@@ -108,7 +108,7 @@ fn converted(state: &State, flags: &str, conversion: char, value: &Value) -> Res
     let value = match (conversion, of) {
         ('s', _) => text(state, value)?.into(),
         ('r', _) => repr(state, value, 0)?.into(),
-        ('d' | 'i' | 'u', Class::Float) => whole(value)?,
+        ('d' | 'i' | 'u', Class::Float) => whole(f64::try_from(value.clone())?)?,
         ('d' | 'i' | 'u' | 'x' | 'X' | 'o' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G', Class::Bool) => {
             i64::from(value.is_true()).into()
         }
@@ -175,15 +175,6 @@ fn fitted(text: &str, size: &str, align: char, fill: char) -> Result<String, Err
     };
     let fill = |count| fill.to_string().repeat(count);
     Ok(format!("{}{cut}{}", fill(before), fill(missing - before)))
-}
-
-/// A float without its fraction.
-fn whole(value: &Value) -> Result<Value, Error> {
-    let float = f64::try_from(value.clone())?.trunc();
-    match float.abs() < 1e38 {
-        true => Ok(Value::from(float as i128)),
-        false => Err(refused("a float is too large for an integer")),
-    }
 }
 
 /// The sum of the numbers in a format: its result is no longer than that by itself.

@@ -4,14 +4,15 @@ use minijinja::value::{Tuple, from_args};
 use minijinja::{Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat;
 
-use super::bind;
 use super::compare::{contains, equal, hashable};
 use super::format::str_format;
 use super::names::is_method;
 use super::number::is_space;
 use super::operator::received;
-use super::python::{Class, List, View, class, items, pair, refused};
+use super::python::{Class, List, View, class, items, refused};
+use super::sequence::pairs;
 use super::text::{defined, joined, pay_for};
+use super::{bind, flag};
 
 /// The methods of Python's values: those of its strings that minijinja-contrib lacks or that
 /// yield something else there, then minijinja-contrib's.
@@ -116,21 +117,12 @@ fn dict_method(state: &State, value: &Value, name: &str, args: &[Value]) -> Resu
     let is_empty = args.is_empty();
     match name {
         "keys" if is_empty => Ok(View::of("keys", items(state, value)?)),
-        "values" | "items" if is_empty => {
-            let mut of_view = Vec::new();
-            for key in items(state, value)? {
-                let item = value.get_item(&key)?;
-                of_view.push(if name == "items" {
-                    pair(key, item)
-                } else {
-                    item
-                });
-            }
-            Ok(View::of(
-                if name == "items" { "items" } else { "values" },
-                of_view,
-            ))
+        "values" if is_empty => {
+            let values = items(state, value)?.into_iter();
+            let values = values.map(|key| value.get_item(&key));
+            Ok(View::of("values", values.collect::<Result<_, _>>()?))
         }
+        "items" if is_empty => Ok(View::of("items", pairs(state, value)?)),
         "copy" if is_empty => Ok(value.clone()),
         "get" => {
             let (key, default) = match args {
@@ -169,7 +161,7 @@ fn string_method(
         }
         "splitlines" => {
             let [keepends] = bind(["keepends"], args.to_vec())?;
-            let keepends = keepends.is_some_and(|keepends| keepends.is_true());
+            let keepends = flag(keepends);
             let mut lines: Vec<Value> = Vec::new();
             let mut rest = text;
             while !rest.is_empty() {

@@ -39,6 +39,7 @@ mod text;
 
 pub use depth::too_deep;
 use filter::{by_name, of_text};
+pub use number::is_space;
 use python::{Class, class, refused};
 use rewrite::Sees;
 use text::{defined, text};
@@ -168,9 +169,7 @@ fn add_tests(env: &mut Environment<'static>) {
         compare::contains(state, &seq.ok_or(ErrorKind::MissingArgument)?, value)
     });
     env.add_test("mapping", |value: &Value| class(value) == Class::Dict);
-    env.add_test("number", |value: &Value| {
-        matches!(class(value), Class::Bool | Class::Int | Class::Float)
-    });
+    env.add_test("number", |value: &Value| class(value).is_number());
     env.add_test("sameas", |value: &Value, other: &Value| {
         match (class(value), class(other)) {
             (Class::None | Class::Bool, Class::None | Class::Bool) => {
@@ -204,15 +203,16 @@ pub fn set_loader(
     read: impl Fn(&str) -> Result<Option<String>, Error> + Send + Sync + 'static,
 ) {
     env.set_loader(move |name| {
-        let (name, sees) = match name.strip_prefix(WITHOUT_CONTEXT) {
-            Some(name) => (name, Sees::Nothing),
-            None => (name, Sees::Context),
+        let sees = match name.starts_with(WITHOUT_CONTEXT) {
+            true => Sees::Nothing,
+            false => Sees::Context,
         };
-        Ok(read(name)?.map(|source| rewrite::rewritten(&source, sees)))
+        Ok(read(own_name(name))?.map(|source| rewrite::rewritten(&source, sees)))
     });
 }
 
-/// A template's text as the environment renders it, for one that no loader reads.
+/// A template's text as the environment renders it, for one that no loader reads: those that are
+/// compiled in.
 pub fn rewritten(source: &str) -> String {
     rewrite::rewritten(source, Sees::Context)
 }
@@ -220,6 +220,11 @@ pub fn rewritten(source: &str) -> String {
 /// What the name of a template begins with that sees no context. A path of an operator's never
 /// does: it is joined before.
 const WITHOUT_CONTEXT: &str = "./";
+
+/// The name that the operator gave the template that the engine calls so.
+pub fn own_name(name: &str) -> &str {
+    name.strip_prefix(WITHOUT_CONTEXT).unwrap_or(name)
+}
 
 /// A template's name without the steps that go nowhere.
 fn joined_path(name: &str) -> String {
@@ -245,6 +250,11 @@ fn print(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error
         _ => text(state, &filter::escape(state, value)?)?,
     };
     out.write_str(&printed).map_err(Error::from)
+}
+
+/// Whether a flag was given and is true.
+fn flag(value: Option<Value>) -> bool {
+    value.is_some_and(|value| value.is_true())
 }
 
 /// Assigns arguments to parameters, by position or by name, as a call in Python does.

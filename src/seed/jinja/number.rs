@@ -2,9 +2,9 @@
 
 use minijinja::{Error, State, Value};
 
-use super::python::{Class, class, refused};
+use super::python::{Class, class, refused, too_large, whole};
 use super::text::defined;
-use super::{Args, bind};
+use super::{Args, bind, flag};
 
 /// Prefixes of units, from thousands on.
 const PREFIXES: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
@@ -38,10 +38,9 @@ pub(super) fn int(_: &State, value: &Value, args: Args) -> Result<Value, Error> 
 }
 
 fn truncated(float: f64, default: Value, was_text: bool) -> Result<Value, Error> {
-    match float.trunc() {
-        _ if float.is_nan() || was_text && float.is_infinite() => Ok(default),
-        whole if whole.abs() < 1e38 => Ok((whole as i128).into()),
-        _ => Err(refused("a float is too large for an integer")),
+    match float.is_nan() || was_text && float.is_infinite() {
+        true => Ok(default),
+        false => whole(float),
     }
 }
 
@@ -82,7 +81,7 @@ fn integer(text: &str, base: u32) -> Result<Option<Value>, Error> {
         return Ok(None);
     }
     let value = i128::from_str_radix(&plain, base);
-    let value = value.map_err(|_| refused("an integer has more than 128 bits"))?;
+    let value = value.map_err(|_| too_large())?;
     Ok(Some(if is_negative { -value } else { value }.into()))
 }
 
@@ -106,7 +105,7 @@ pub(super) fn strip(text: &str) -> &str {
 }
 
 /// Whether Python takes a character for white space.
-pub(super) fn is_space(c: char) -> bool {
+pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
@@ -136,9 +135,7 @@ pub(super) fn abs(value: &Value) -> Result<Value, Error> {
         Class::Bool => Ok(i64::from(value.is_true()).into()),
         Class::Int => {
             let magnitude = i128::try_from(value.clone())?.checked_abs();
-            magnitude
-                .map(Value::from)
-                .ok_or_else(|| refused("an integer has more than 128 bits"))
+            magnitude.map(Value::from).ok_or_else(too_large)
         }
         Class::Float => Ok(f64::try_from(value.clone())?.abs().into()),
         _ => Err(refused(format!("{} has no magnitude", value.kind()))),
@@ -158,7 +155,7 @@ pub(super) fn round(_: &State, value: &Value, args: Args) -> Result<Value, Error
         .filter(|precision| precision.abs() <= 15);
     let precision = precision.ok_or_else(|| refused("round takes up to 15 digits"))?;
     let of = class(defined(value)?);
-    if !matches!(of, Class::Bool | Class::Int | Class::Float) {
+    if !of.is_number() {
         return Err(refused(format!("{} cannot be rounded", value.kind())));
     }
     if method.as_str() == Some("common") && of != Class::Float {
@@ -168,9 +165,7 @@ pub(super) fn round(_: &State, value: &Value, args: Args) -> Result<Value, Error
         let is_odd = (integer - rest) / unit % 2 != 0;
         let is_up = rest * 2 > unit || rest * 2 == unit && is_odd;
         let rounded = (integer - rest).checked_add(if is_up { unit } else { 0 });
-        return rounded
-            .map(Value::from)
-            .ok_or_else(|| refused("an integer has more than 128 bits"));
+        return rounded.map(Value::from).ok_or_else(too_large);
     }
     let number = match of {
         Class::Float => f64::try_from(value.clone())?,
@@ -206,7 +201,7 @@ pub(super) fn round(_: &State, value: &Value, args: Args) -> Result<Value, Error
 /// `filesizeformat`.
 pub(super) fn filesizeformat(state: &State, value: &Value, args: Args) -> Result<String, Error> {
     let [binary] = bind(["binary"], args.into_values())?;
-    let is_binary = binary.is_some_and(|binary| binary.is_true());
+    let is_binary = flag(binary);
     let bytes = float(
         state,
         value,

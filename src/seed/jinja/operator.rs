@@ -10,7 +10,7 @@ use super::Args;
 use super::arithmetic::{calculated, negative};
 use super::compare::{contains, equal, hashable, order};
 use super::names::is_method;
-use super::python::{Class, List, Range, class, items, refused};
+use super::python::{Class, List, Range, class, items, made_of, refused};
 use super::rewrite::OURS;
 use super::text::defined;
 
@@ -280,10 +280,7 @@ fn sliced(state: &State, value: &Value, bounds: &[Value]) -> Result<Value, Error
     Ok(match of {
         Class::Str => {
             let text: String = chosen.iter().filter_map(Value::as_str).collect();
-            match value.is_safe() {
-                true => Value::from_safe_string(text),
-                false => text.into(),
-            }
+            made_of(value, text)
         }
         Class::Tuple => Tuple::from(chosen).into(),
         _ => List::of(chosen),

@@ -1,4 +1,4 @@
-//! Values as Python has them: of which class one is, what it yields, and what equals what.
+//! Values as Python has them: of which class one is, and what it yields.
 
 use std::sync::atomic::{AtomicBool, Ordering as Access};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::text::defined;
-
-/// How deep values may be nested that are compared or put into another.
-pub(super) const MAX_DEPTH: usize = 200;
+use super::text::{MAX_DEPTH, defined};
 
 /// Python's classes, as far as they matter to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +25,13 @@ pub(super) enum Class {
     Once,
     /// A macro, a module, a loop, a function: what Python prints with an address.
     Other,
+}
+
+impl Class {
+    /// Whether it can be calculated with.
+    pub(super) fn is_number(self) -> bool {
+        matches!(self, Self::Bool | Self::Int | Self::Float)
+    }
 }
 
 /// The class of a value.
@@ -68,6 +72,30 @@ fn is_dict(value: &Value) -> bool {
 /// A failure that Python has, too, or a refusal: what cannot be done with a value.
 pub(super) fn refused(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason.into())
+}
+
+pub(super) fn too_deep() -> Error {
+    refused("lists are nested too deep")
+}
+
+pub(super) fn too_large() -> Error {
+    refused("an integer has more than 128 bits")
+}
+
+/// The integer that is left of a float without its fraction.
+pub(super) fn whole(float: f64) -> Result<Value, Error> {
+    match float.trunc() {
+        whole if whole.abs() < 1e38 => Ok((whole as i128).into()),
+        _ => Err(refused("a float is too large for an integer")),
+    }
+}
+
+/// A text made of another one. It is escaped if that is.
+pub(super) fn made_of(value: &Value, text: String) -> Value {
+    match value.is_safe() {
+        true => Value::from_safe_string(text),
+        false => text.into(),
+    }
 }
 
 /// A list that a template made: it can grow by `append`.
@@ -117,7 +145,7 @@ impl List {
 /// Lets no list within a value grow any more.
 fn freeze(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
     if depth > MAX_DEPTH {
-        return Err(refused("lists are nested too deep"));
+        return Err(too_deep());
     }
     if let Some(list) = value.downcast_object_ref::<List>() {
         if list.is_part.swap(true, Access::Relaxed) {

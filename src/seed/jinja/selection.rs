@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, RandomState};
 use minijinja::value::{Kwargs, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::bind;
 use super::compare::{equal, hashable, order};
 use super::operator::item;
 use super::python::{Class, Once, class, items, refused};
-use super::sequence::{at, flag, folded};
+use super::sequence::{at, folded};
 use super::text::text;
+use super::{bind, flag};
 
 /// `unique`.
 pub(super) fn unique(state: &mut State, value: &Value, args: Vec<Value>) -> Result<Value, Error> {

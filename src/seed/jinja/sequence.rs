@@ -8,10 +8,10 @@ use super::arithmetic::calculated;
 use super::compare::{equal, order};
 use super::names::is_method;
 use super::operator::{attribute, item};
-use super::python::{Class, Group, List, Once, class, items, pair, refused};
+use super::python::{Class, Group, List, Once, class, items, made_of, pair, refused};
 use super::selection::{extreme, map, random, selected, unique};
 use super::text::defined;
-use super::{Args, bind};
+use super::{Args, bind, flag};
 
 /// Sorting shifts so many values for a unit of fuel.
 const SHIFTS_OF_FUEL: usize = 16;
@@ -109,11 +109,8 @@ pub(super) fn folded(value: Value, case_sensitive: bool) -> Value {
     }
 }
 
-pub(super) fn flag(value: Option<Value>) -> bool {
-    value.is_some_and(|value| value.is_true())
-}
-
-fn pairs(state: &State, dict: &Value) -> Result<Vec<Value>, Error> {
+/// The items of a dict, as pairs.
+pub(super) fn pairs(state: &State, dict: &Value) -> Result<Vec<Value>, Error> {
     let keys = items(state, dict)?.into_iter();
     keys.map(|key| Ok(pair(key.clone(), dict.get_item(&key)?)))
         .collect()
@@ -317,10 +314,7 @@ fn reversible(value: &Value) -> Result<(), Error> {
 fn reverse(state: &mut State, value: &Value, _: Vec<Value>) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         let reversed: String = text.chars().rev().collect();
-        return match value.is_safe() {
-            true => Ok(Value::from_safe_string(reversed)),
-            false => Ok(reversed.into()),
-        };
+        return Ok(made_of(value, reversed));
     }
     let mut reversed = items(state, value)?;
     reversed.reverse();

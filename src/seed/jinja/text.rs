@@ -8,9 +8,9 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::python::{Class, Range, View, class, items, refused};
 
-/// How deep lists and dicts may be nested that become text. Literals in a template may not be
-/// nested deeper than 150.
-const MAX_DEPTH: usize = 200;
+/// How deep lists and dicts may be nested that become text, are compared or put into another.
+/// Literals in a template may not be nested deeper than 150.
+pub(super) const MAX_DEPTH: usize = 200;
 
 /// What the engine counts as one unit of fuel, in bytes.
 const BYTES_OF_FUEL: usize = 64;

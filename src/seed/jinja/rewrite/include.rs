@@ -8,13 +8,11 @@ impl<'a> Writer<'a> {
     /// An include. What it sets is its own.
     pub(super) fn include(&mut self, include: &ast::Include<'a>, span: Span) {
         let is_without = is_marked(self.text_at(span), "without");
-        let mut scopes = self.scopes.iter();
-        let is_in_macro = scopes.any(|scope| matches!(scope, Scope::Macro | Scope::Call));
         let is_captured = self.scopes.contains(&Scope::Captured);
         self.needs_context(span);
         if self.is_recursive() {
             self.refuse(span, "an include within a recursive loop: write a macro");
-        } else if is_in_macro {
+        } else if self.is_in_macro() {
             self.refuse(
                 span,
                 "an include within a macro or a call: it does not see what the macro sees",
@@ -38,6 +36,11 @@ impl<'a> Writer<'a> {
         self.write(" %}{% endwith %}");
     }
 
+    fn is_in_macro(&self) -> bool {
+        let is_macro = |scope: &Scope| matches!(scope, Scope::Macro | Scope::Call);
+        self.scopes.iter().any(is_macro)
+    }
+
     /// Whether a recursive loop is around.
     pub(super) fn is_recursive(&self) -> bool {
         let is_recursive = |scope: &Scope| {
@@ -55,11 +58,7 @@ impl<'a> Writer<'a> {
     /// The name of a template to import, which sees the context only where it is said.
     pub(super) fn imported(&mut self, name: &ast::Expr<'a>, span: Span) {
         if is_marked(self.text_at(span), "with") {
-            if self
-                .scopes
-                .iter()
-                .any(|scope| matches!(scope, Scope::Macro | Scope::Call))
-            {
+            if self.is_in_macro() {
                 self.refuse(
                     span,
                     "an import with context within a macro or a call: import it outside",
