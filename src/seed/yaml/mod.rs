@@ -77,23 +77,30 @@ pub fn root(text: &str) -> Result<Root> {
     })
 }
 
+impl Root {
+    /// An error where it is no mapping.
+    fn as_mapping(self) -> Result<()> {
+        let reason = match self {
+            Self::Mapping => return Ok(()),
+            Self::Nothing => "empty: expected a YAML mapping",
+            Self::Other => "not a YAML mapping: expected keys with their values",
+        };
+        Err(YamlError {
+            line: None,
+            reason: reason.to_owned(),
+        })
+    }
+}
+
 /// Checks that `text` is one YAML document with a mapping at its root.
 pub fn check_mapping(text: &str) -> Result<()> {
-    let reason = match root(text)? {
-        Root::Mapping => return Ok(()),
-        Root::Nothing => "empty: expected a YAML mapping",
-        Root::Other => "not a YAML mapping: expected keys with their values",
-    };
-    Err(YamlError {
-        line: None,
-        reason: reason.to_owned(),
-    })
+    root(text)?.as_mapping()
 }
 
 /// Checks that `text` is one YAML document with a mapping at its root, or nothing at all.
 pub fn check_mapping_if_any(text: &str) -> Result<()> {
     match root(text)? {
         Root::Nothing => Ok(()),
-        _ => check_mapping(text),
+        root => root.as_mapping(),
     }
 }
