@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -24,9 +23,7 @@ pub struct Gate {
     downloads: Arc<Semaphore>,
     peers: Arc<Peers>,
     overviews: Arc<Peers>,
-    refused: AtomicU64,
     refusals: Repeats,
-    excess: AtomicU64,
     excesses: Repeats,
 }
 
@@ -63,21 +60,19 @@ impl Gate {
                 _ => peer_connections.min(share),
             }),
             overviews: Peers::new(OVERVIEWS),
-            refused: AtomicU64::new(0),
             refusals: Repeats::default(),
-            excess: AtomicU64::new(0),
             excesses: Repeats::default(),
         }
     }
 
     /// How many connections were refused for their address.
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refusals.total()
     }
 
     /// How many connections were closed because their peer had as many as it may.
     pub fn excess(&self) -> u64 {
-        self.excess.load(Ordering::Relaxed)
+        self.excesses.total()
     }
 
     /// A place for a download; none where downloads have all that they may.
@@ -99,18 +94,18 @@ impl Gate {
     /// Lets one more connection of a peer in, or counts why not.
     pub(super) fn admit(&self, ip: IpAddr) -> Option<PeerPlace> {
         if !self.allowed_networks.iter().any(|net| net.contains(&ip)) {
-            let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
             if let Some(times) = self.refusals.count(ip, Instant::now()) {
+                let refused = self.refused();
                 warn!(message_id = message_id::PEER_REFUSED, gb10.ip = %ip, times, refused, "a peer outside the allowed networks was refused: {ip}");
             }
             return None;
         }
         let place = self.peers.enter(ip);
-        if place.is_none() {
-            let excess = self.excess.fetch_add(1, Ordering::Relaxed) + 1;
-            if let Some(times) = self.excesses.count(ip, Instant::now()) {
-                warn!(message_id = message_id::PEER_CONNECTIONS, gb10.ip = %ip, times, excess, "a peer has as many connections as it may, further ones are closed: {ip}");
-            }
+        if place.is_none()
+            && let Some(times) = self.excesses.count(ip, Instant::now())
+        {
+            let excess = self.excess();
+            warn!(message_id = message_id::PEER_CONNECTIONS, gb10.ip = %ip, times, excess, "a peer has as many connections as it may, further ones are closed: {ip}");
         }
         place
     }

@@ -3,18 +3,22 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long further ones are only counted.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Peers that are told apart at one time. Those beyond are counted by the caller's total only.
+/// Peers that are told apart at one time. Those beyond are in the total only.
 const MAX_PEERS: usize = 1024;
 
 /// How often each peer did the same thing.
 #[derive(Default)]
-pub struct Repeats(Mutex<HashMap<IpAddr, Told>>);
+pub struct Repeats {
+    total: AtomicU64,
+    told: Mutex<HashMap<IpAddr, Told>>,
+}
 
 struct Told {
     at: Instant,
@@ -22,10 +26,16 @@ struct Told {
 }
 
 impl Repeats {
+    /// How often all peers did it together.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
     /// Counts one more of `ip`. Where it is time to tell of it: how often it happened since the
     /// last time, this one included.
     pub fn count(&self, ip: IpAddr, now: Instant) -> Option<u64> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let mut peers = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = |told: &Told| now.duration_since(told.at) >= TELL_EVERY;
         if let Some(told) = peers.get_mut(&ip) {
             told.since += 1;
