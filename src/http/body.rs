@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::ApiError;
@@ -15,11 +15,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads a body of at most `limit` bytes.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    match timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(refused(error, limit)),
-        Err(_) => Err(ApiError::BodyTooSlow(BODY_TIMEOUT)),
-    }
+    let body = Limited::new(body, limit).collect();
+    in_time(limit, body).await.map(Collected::to_bytes)
 }
 
 /// Hands a body of at most `limit` bytes to `take`, part by part as it arrives.
@@ -37,16 +34,18 @@ pub async fn read_parts(
         }
         Ok(())
     };
-    match timeout(BODY_TIMEOUT, parts).await {
-        Ok(outcome) => outcome.map_err(|error| refused(error, limit)),
-        Err(_) => Err(ApiError::BodyTooSlow(BODY_TIMEOUT)),
-    }
+    in_time(limit, parts).await
 }
 
-/// What a body that cannot be read is answered with.
-fn refused(error: Box<dyn Error + Send + Sync>, limit: usize) -> ApiError {
-    match error.is::<LengthLimitError>() {
-        true => ApiError::BodyTooLarge(limit),
-        false => ApiError::BodyBroken,
+/// What reading a body of at most `limit` bytes comes to, or how the request is answered.
+async fn in_time<T>(
+    limit: usize,
+    reading: impl Future<Output = Result<T, Box<dyn Error + Send + Sync>>>,
+) -> Result<T, ApiError> {
+    match timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge(limit)),
+        Ok(Err(_)) => Err(ApiError::BodyBroken),
+        Err(_) => Err(ApiError::BodyTooSlow(BODY_TIMEOUT)),
     }
 }
