@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+
 use super::templates;
 use crate::device::mac::MacAddr;
+use crate::http::public_url::provision_url;
 use crate::seed::{Device, Origin, SeedFile};
 use crate::service::settings::Settings;
 use crate::site::SiteFiles;
@@ -27,15 +30,11 @@ pub(super) fn run(
     }
     let devices = site_files.devices();
     let mac = devices.primary(mac);
-    let provision_url = match settings.public_url.get() {
-        Some(url) => url.to_owned(),
-        None => format!("http://{reached_at}"),
-    };
     let device = Device {
         mac: Some(mac),
         known: devices.get(mac).cloned().unwrap_or_default(),
         lan: reached_at,
-        provision_url,
+        provision_url: provision_url(&settings.public_url, &HeaderMap::new(), reached_at),
     };
     let (rendered, files) = match templates.explain(file, &device) {
         Ok(explained) => explained,

@@ -11,13 +11,6 @@ use axum::http::{HeaderMap, header};
 #[derive(Debug, Clone, Default)]
 pub struct PublicUrl(Option<String>);
 
-impl PublicUrl {
-    /// What the operator gives, if anything.
-    pub fn get(&self) -> Option<&str> {
-        self.0.as_deref()
-    }
-}
-
 impl FromStr for PublicUrl {
     type Err = &'static str;
 
@@ -41,8 +34,8 @@ impl FromStr for PublicUrl {
 /// Host header if that is a plain authority, since the device knows the name or port that led it
 /// here; else by the socket's own address.
 pub fn provision_url(public: &PublicUrl, headers: &HeaderMap, local: SocketAddr) -> String {
-    if let Some(url) = public.get() {
-        return url.to_owned();
+    if let PublicUrl(Some(url)) = public {
+        return url.clone();
     }
     // An IPv4 address that an IPv6 socket took is written as one.
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
