@@ -156,9 +156,13 @@ impl Templates {
         site_files: Arc<SiteFiles>,
     ) -> Result<Self, Error> {
         let mut embedded = jinja::environment();
-        embedded.add_template(SeedFile::UserData.template(), embedded::USER_DATA)?;
-        embedded.add_template(SeedFile::MetaData.template(), embedded::META_DATA)?;
-        embedded.add_template(FALLBACK, embedded::FALLBACK)?;
+        for (name, text) in [
+            (SeedFile::UserData.template(), embedded::USER_DATA),
+            (SeedFile::MetaData.template(), embedded::META_DATA),
+            (FALLBACK, embedded::FALLBACK),
+        ] {
+            embedded.add_template_owned(name, jinja::rewritten(text))?;
+        }
         let texts = Arc::new(Sources::new(folder));
         let site = site_files.site().unwrap_or_default();
         let load = || Staged::load(&texts, fallback_password_hash, &site, None);
