@@ -1,10 +1,10 @@
 //! Shows which faults of an autoinstall are found, that no sound one is blamed, and that the
 //! installer's own schema refuses nothing that is not found.
 
-use std::io::Write;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use crate::support::by_python;
 use crate::support::needs::{Need, needs};
 use gb10_provision_api::seed::autoinstall::findings;
 use gb10_provision_api::seed::yaml;
@@ -25,20 +25,9 @@ json.dump([validator.is_valid(each) for each in json.load(sys.stdin)], sys.stdou
 ";
 
 fn python(program: &str, arguments: &[PathBuf], input: &Value) -> Vec<Value> {
-    let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", program])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = python.stdin.take().unwrap();
-    // Nothing is printed before all is read.
-    stdin.write_all(input.to_string().as_bytes()).unwrap();
-    drop(stdin);
-    let output = python.wait_with_output().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut command = vec![OsStr::new("-c"), OsStr::new(program)];
+    command.extend(arguments.iter().map(|path| path.as_os_str()));
+    by_python(&command, input)
 }
 
 fn it() -> PathBuf {

@@ -1,9 +1,8 @@
 //! Shows that the embedded default and the fallback, as they are served, are autoinstalls that
 //! Ubuntu's installer takes, with commands that a shell takes.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use crate::support::needs::{Need, needs};
 use crate::support::*;
@@ -28,16 +27,6 @@ for fault in faults:
 json.dump(document["autoinstall"], sys.stdout)
 sys.exit(len(faults) != 0)
 "#;
-
-fn feed(command: &mut Command, input: &str) -> Output {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-    process.wait_with_output().unwrap()
-}
 
 /// What [`VALIDATE`] takes.
 const PYTHON: Need = Need::Python(&["jsonschema", "yaml"]);

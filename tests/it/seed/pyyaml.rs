@@ -4,12 +4,11 @@
 //! indentations, and YAML's own tokens, put in, left out and exchanged. `MUTATIONS` says how many
 //! there are; `MUTATION_SEED` makes others of them.
 
-use std::io::Write;
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::support::figure;
 use crate::support::needs::{Need, needs};
+use crate::support::{self, figure};
 use gb10_provision_api::seed::yaml::check_mapping;
 
 /// Without a number of its own.
@@ -292,22 +291,11 @@ fn mutations() -> Vec<String> {
 
 /// Why Python does not read each text as one mapping, where it does not.
 fn by_python(texts: &[impl AsRef<str>], arguments: &[&str]) -> Vec<Option<String>> {
-    let mut python = Command::new("/usr/bin/python3")
-        .arg(folder().join("verdicts.py"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let program = folder().join("verdicts.py");
+    let mut command = vec![program.as_os_str()];
+    command.extend(arguments.iter().map(OsStr::new));
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-    let mut stdin = python.stdin.take().unwrap();
-    stdin
-        .write_all(&serde_json::to_vec(&texts).unwrap())
-        .unwrap();
-    drop(stdin);
-    let output = python.wait_with_output().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    support::by_python(&command, &texts)
 }
 
 /// Holds the verdicts of both sides against each other.

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -779,21 +778,7 @@ fn yaml_is_what_pyyaml_takes_for_it() {
             except yaml.YAMLError: return False\n\
         json.dump([is_mapping(text) for text in json.load(sys.stdin)], sys.stdout)";
     let texts: Vec<&str> = configs.iter().map(|(text, _)| text.as_str()).collect();
-    let mut python = Command::new("/usr/bin/python3");
-    python
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut python = python.spawn().unwrap();
-    let mut stdin = python.stdin.take().unwrap();
-    stdin
-        .write_all(&serde_json::to_vec(&texts).unwrap())
-        .unwrap();
-    drop(stdin);
-    let output = python.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let by_pyyaml: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
+    let by_pyyaml: Vec<bool> = by_python(&["-c".as_ref(), script.as_ref()], &texts);
     for ((text, is_mapping), by_pyyaml) in configs.iter().zip(by_pyyaml) {
         assert_eq!(*is_mapping, by_pyyaml, "{text:?}");
     }

@@ -7,16 +7,19 @@ pub mod needs;
 pub mod system;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -388,6 +391,27 @@ pub fn read_response(stream: &mut TcpStream) -> std::io::Result<Response> {
         headers,
         body,
     })
+}
+
+/// Runs a program with this as its input, all of which it has to read before it prints much.
+pub fn feed(command: &mut Command, input: &str) -> Output {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    process.wait_with_output().unwrap()
+}
+
+/// What a program of Debian's Python makes of `input`, which it reads as JSON, and prints as JSON.
+pub fn by_python<T: DeserializeOwned>(command: &[&OsStr], input: &impl Serialize) -> T {
+    let mut python = Command::new("/usr/bin/python3");
+    let input = serde_json::to_string(input).unwrap();
+    let output = feed(python.args(command), &input);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Waits, in short steps, until there is a value.
