@@ -115,18 +115,13 @@ fn seed_file(name: &str) -> Result<SeedFile, &'static str> {
     SeedFile::from_name(name).ok_or("expected user-data, meta-data, vendor-data or network-config")
 }
 
-/// The templates of the settings' folder; none, and a word on that, where there is a defect.
-fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Option<Templates> {
-    let templates = Templates::load(
+/// The templates of the settings' folder.
+fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Templates {
+    Templates::load(
         layout::templates(&settings.data_path),
         settings.fallback_password_hash.reveal(),
         Arc::clone(site_files),
-    );
-    templates
-        .inspect_err(|error| {
-            eprintln!("an embedded template is broken, which is a bug in this program: {error}");
-        })
-        .ok()
+    )
 }
 
 /// A number of things: `1 fault`, `2 faults`.

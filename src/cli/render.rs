@@ -22,9 +22,7 @@ pub(super) fn run(
     reached_at: SocketAddr,
 ) -> ExitCode {
     let site_files = Arc::new(SiteFiles::load(&settings.data_path));
-    let Some(templates) = templates(settings, &site_files) else {
-        return ExitCode::FAILURE;
-    };
+    let templates = templates(settings, &site_files);
     for fault in site_files.faults() {
         eprintln!("{}/{fault}", settings.data_path.display());
     }

@@ -150,32 +150,25 @@ pub struct Templates {
 
 impl Templates {
     /// Loads the templates in `folder`, tries them with the site's values, and warns of faults.
-    pub fn load(
-        folder: PathBuf,
-        fallback_password_hash: &str,
-        site_files: Arc<SiteFiles>,
-    ) -> Result<Self, Error> {
+    pub fn load(folder: PathBuf, fallback_password_hash: &str, site_files: Arc<SiteFiles>) -> Self {
         let mut embedded = jinja::environment();
-        for (name, text) in [
-            (SeedFile::UserData.template(), embedded::USER_DATA),
-            (SeedFile::MetaData.template(), embedded::META_DATA),
-            (FALLBACK, embedded::FALLBACK),
-        ] {
-            embedded.add_template_owned(name, jinja::rewritten(text))?;
-        }
+        // Compiled when one is needed first: with staged templates, that is never.
+        jinja::set_loader(&mut embedded, |name| {
+            Ok(embedded_text(name).map(str::to_owned))
+        });
         let texts = Arc::new(Sources::new(folder));
         let site = site_files.site().unwrap_or_default();
         let load = || Staged::load(&texts, fallback_password_hash, &site, None);
         let staged = on_a_deep_stack(load);
         staged.report();
-        Ok(Self {
+        Self {
             texts,
             site_files,
             fallback_password_hash: fallback_password_hash.to_owned(),
             embedded,
             staged: RwLock::new(Arc::new(staged)),
             loading: Mutex::new(()),
-        })
+        }
     }
 
     /// Renders one file of the seed: from the device's own template, else from the common one,
@@ -316,6 +309,17 @@ impl Templates {
         *self.staged.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&staged);
         staged
     }
+}
+
+/// The text of the embedded template of that name.
+fn embedded_text(name: &str) -> Option<&'static str> {
+    let texts = [
+        (SeedFile::UserData.template(), embedded::USER_DATA),
+        (SeedFile::MetaData.template(), embedded::META_DATA),
+        (FALLBACK, embedded::FALLBACK),
+    ];
+    let found = texts.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| text)
 }
 
 /// Calls it where any template can be rendered.

@@ -57,9 +57,6 @@ pub enum StartError {
     /// A thread, a signal handler or a socket could not be set up.
     #[error("the service cannot start: {0}")]
     Setup(#[from] io::Error),
-    /// A template that is compiled in does not compile.
-    #[error("an embedded template is broken, which is a bug in this program: {0}")]
-    Embedded(#[from] minijinja::Error),
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -107,7 +104,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
             layout::templates(data_path),
             settings.fallback_password_hash.reveal(),
             Arc::clone(&site_files),
-        )?,
+        ),
         site_files,
         store,
         recorder: Arc::new(recorder),

@@ -211,8 +211,7 @@ pub fn set_loader(
     });
 }
 
-/// A template's text as the environment renders it, for one that no loader reads: those that are
-/// compiled in.
+/// A template's text as the environment renders it, for one that no loader reads.
 pub fn rewritten(source: &str) -> String {
     rewrite::rewritten(source, Sees::Context)
 }
