@@ -7,7 +7,8 @@ use std::sync::Arc;
 use gb10_provision_api::device::heartbeat::{DETAIL_BYTES, Heartbeat};
 use gb10_provision_api::device::installer::{Event, Installations};
 use gb10_provision_api::device::mac::{MacAddr, claimed};
-use gb10_provision_api::seed::{Device, SeedFile, Templates};
+use gb10_provision_api::seed::yaml::check_mapping;
+use gb10_provision_api::seed::{Device, Format, SeedFile, Templates};
 use gb10_provision_api::site::{KnownDevice, SiteFiles};
 use gb10_provision_api::store::{CHANGE_TIMEOUT, Store, Subject};
 use serde_json::Value;
@@ -157,11 +158,12 @@ fn any_template_gives_a_device_something_that_cloud_init_reads() {
         fs::write(folder.path().join("user-data.yaml.j2"), input).unwrap();
         let templates = Templates::load(folder.path().to_owned(), secret, Arc::clone(&site_files));
         let rendered = templates.render(SeedFile::UserData, &device).unwrap();
-        assert!(
-            rendered.text.trim_start().starts_with("#cloud-config"),
-            "{}",
-            rendered.text
-        );
+        let text = rendered.text;
+        let is_read = match Format::of(&text) {
+            Some(Format::CloudConfig) => check_mapping(&text).is_ok(),
+            format => format.is_some(),
+        };
+        assert!(is_read, "{text}");
         if let Some(fault) = rendered.fault {
             assert!(
                 !fault.to_string().contains("secret-that-is-nowhere-else"),
