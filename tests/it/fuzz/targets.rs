@@ -8,7 +8,7 @@ use gb10_provision_api::device::heartbeat::{DETAIL_BYTES, Heartbeat};
 use gb10_provision_api::device::installer::{Event, Installations};
 use gb10_provision_api::device::mac::{MacAddr, claimed};
 use gb10_provision_api::seed::yaml::check_mapping;
-use gb10_provision_api::seed::{Device, Format, SeedFile, Templates};
+use gb10_provision_api::seed::{Device, Format, RENDERING_STACK, SeedFile, Templates};
 use gb10_provision_api::site::{KnownDevice, SiteFiles};
 use gb10_provision_api::store::{CHANGE_TIMEOUT, Store, Subject};
 use serde_json::Value;
@@ -154,7 +154,7 @@ fn any_template_gives_a_device_something_that_cloud_init_reads() {
         provision_url: format!("http://{lan}"),
     };
     let secret = "$6$salt$secret-that-is-nowhere-else";
-    fuzz(corpus::TEMPLATES, |input| {
+    let check = move |input: &[u8]| {
         fs::write(folder.path().join("user-data.yaml.j2"), input).unwrap();
         let templates = Templates::load(folder.path().to_owned(), secret, Arc::clone(&site_files));
         let rendered = templates.render(SeedFile::UserData, &device).unwrap();
@@ -170,7 +170,11 @@ fn any_template_gives_a_device_something_that_cloud_init_reads() {
                 "{fault}"
             );
         }
-    });
+    };
+    // As the service's own threads do, which have the stack that rendering needs.
+    let rendering = std::thread::Builder::new().stack_size(RENDERING_STACK);
+    let fuzzing = rendering.spawn(move || fuzz(corpus::TEMPLATES, check));
+    fuzzing.unwrap().join().unwrap();
 }
 
 #[test]
