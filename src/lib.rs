@@ -13,7 +13,7 @@
 //! | 6 | [`service`] |
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
-//! | 3 | [`store`], [`seed`], [`onboard`], [`net`] |
+//! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
 //! | 2 | [`site`] |
 //! | 1 | [`device`], [`files`] |
 //! | 0 | [`embedded`], [`excerpt`], [`message_id`] |
@@ -27,6 +27,7 @@ mod embedded;
 mod excerpt;
 mod files;
 mod http;
+mod images;
 mod message_id;
 pub mod net;
 mod onboard;

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod boot;
 mod check;
 mod completions;
 mod forget;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 use listenfd::ListenFd;
 use tracing::error;
 
+use self::boot::BootAction;
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
 use crate::files::layout;
@@ -65,6 +67,12 @@ enum Command {
         #[command(subcommand)]
         action: ManifestAction,
     },
+    /// Stage, list or remove what boxes boot from the network, {DATA_PATH}/boot
+    Boot {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: BootAction,
+    },
     /// Take devices off the record; works whether the service runs or not
     Forget {
         /// The MACs that they are on record under
@@ -92,6 +100,7 @@ impl Cli {
                 reached_at,
             }) => render::run(&settings, mac, file, reached_at),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
+            Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Completions { shell }) => completions::run(shell),
         }

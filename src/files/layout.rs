@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `cloud-init-templates/` | staged templates of the seed | the operator |
 //! | `onboard/` | staged onboarding files, their manifest among them | the operator, `manifest write` |
+//! | `boot/` | what boxes boot from the network: shim, GRUB, the folder `images` | `boot stage`, `boot remove` |
 //! | `site.json` | the site's values for templates | the operator |
 //! | `devices.json` | what is known of single devices | the operator |
 //! | `state/clients.json` | the devices' records | the service |
@@ -24,6 +25,11 @@ pub fn templates(data_path: &Path) -> PathBuf {
 /// Where onboarding files are staged.
 pub fn onboard(data_path: &Path) -> PathBuf {
     data_path.join("onboard")
+}
+
+/// What boxes boot from the network: the root of TFTP.
+pub fn boot(data_path: &Path) -> PathBuf {
+    data_path.join("boot")
 }
 
 /// Where the service keeps its records.

@@ -6,6 +6,7 @@ use minijinja::Value;
 use serde::Deserialize;
 use serde_with::{Map, serde_as};
 
+use super::booting::{ImageName, KernelArgs};
 use super::names::HostName;
 use super::staged_json::{Parse, typed};
 use crate::device::mac::MacAddr;
@@ -35,6 +36,10 @@ pub struct KnownDevice {
     pub macs: Vec<MacAddr>,
     /// What it is for, in the site's words.
     pub role: Option<String>,
+    /// The image that it is installed from, where that is not the site's.
+    pub image: Option<ImageName>,
+    /// Arguments for the kernel of its installer, instead of the site's.
+    pub kernel_args: Option<KernelArgs>,
     /// Its variables for templates.
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,

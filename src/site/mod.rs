@@ -4,6 +4,7 @@
 //! last good version stays in force, and the journal has a warning with the line. So it does while it
 //! cannot be read; where it never could be, no seed is served.
 
+mod booting;
 pub mod devices;
 mod names;
 mod oddities;
@@ -15,6 +16,7 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use booting::{ImageName, KernelArgs};
 pub use devices::{Devices, KnownDevice};
 pub use oddities::oddities;
 use staged_json::{Current, StagedJson};

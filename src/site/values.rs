@@ -1,11 +1,13 @@
 //! `site.json`: the operator's values for templates.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde::Deserialize;
 
+use super::booting::{ImageName, KernelArgs};
 use super::names::{KernelFlavor, UserName};
 use super::password::PasswordHash;
 use super::staged_json::{Parse, typed};
@@ -22,7 +24,7 @@ impl Default for Site {
     }
 }
 
-/// What the default template takes from `site.json`. Only the types matter here: a wrong one, or a
+/// What the default template and netboot take from `site.json`. Only the types matter here: a wrong one, or a
 /// value that the installer refuses, is found when the file is read, with its line, instead of when
 /// a box boots.
 #[derive(Deserialize)]
@@ -38,6 +40,8 @@ struct KnownFields {
     proxy: Option<String>,
     packages: Option<Vec<String>>,
     kernel: Option<Kernel>,
+    image: Option<ImageName>,
+    kernel_args: Option<KernelArgs>,
 }
 
 /// Which kernel is installed.
@@ -49,6 +53,21 @@ struct Kernel {
 }
 
 impl Site {
+    /// The image that boxes are installed from, where one is named.
+    pub fn image(&self) -> Option<ImageName> {
+        self.field("image")
+    }
+
+    /// Arguments for the kernel of the installer.
+    pub fn kernel_args(&self) -> Option<KernelArgs> {
+        self.field("kernel_args")
+    }
+
+    /// A field that was found sound when the file was read.
+    fn field<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.0.get_attr(name).ok()?.as_str()?.parse().ok()
+    }
+
     /// What has to be so on the LAN for these values, which no look at a file can tell. Without
     /// `site.json` there is none.
     pub fn advice(&self) -> Vec<&'static str> {

@@ -1,0 +1,46 @@
+//! What boxes boot from the network: the boot folder, `{DATA_PATH}/boot`, and the images in it.
+//!
+//! An image is a folder `images/NAME` with a kernel, its initrd and the installer's ISO, which is
+//! put in its place whole. `docs/netboot.md` has the layout and the format of `image.json`.
+
+mod choice;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use choice::{NoImage, chosen, kernel_args, unknown, users};
+
+use crate::site::ImageName;
+
+/// What is staged of an image, in its folder.
+pub const IMAGE_FILE: &str = "image.json";
+
+/// The images, below the boot folder.
+pub fn folder(boot: &Path) -> PathBuf {
+    boot.join("images")
+}
+
+/// The names of the staged images, in order. None where there is no folder.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn staged(boot: &Path) -> io::Result<Vec<ImageName>> {
+    let entries = match std::fs::read_dir(folder(boot)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        // The server follows no link out of the boot folder either.
+        let is_image = entry.file_type()?.is_dir() && entry.path().join(IMAGE_FILE).is_file();
+        names.extend(name.filter(|_| is_image));
+    }
+    names.sort();
+    Ok(names)
+}
