@@ -27,7 +27,7 @@ mod embedded;
 mod excerpt;
 mod files;
 mod http;
-mod images;
+pub mod images;
 mod message_id;
 pub mod net;
 mod onboard;

@@ -29,3 +29,7 @@ pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
 pub const TABLE_FULL: &str = "e009a137bbbc48bb93d40ebe30f59821";
 /// An operator had devices forgotten.
 pub const DEVICE_FORGOTTEN: &str = "55834b2d2bcf4099b08ccbe2694cb40a";
+/// An operator staged an image that boxes are installed from.
+pub const IMAGE_STAGED: &str = "46bca341e1704b0894723bbda42b2201";
+/// An operator removed such an image.
+pub const IMAGE_REMOVED: &str = "af6a5d9f342e46d9af90413c679e9581";

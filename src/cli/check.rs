@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{count, templates};
 use crate::files::Fault;
 use crate::files::layout::{self, SITE_FILE};
+use crate::images;
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
 use crate::site::{SiteFiles, oddities};
@@ -49,6 +50,17 @@ fn add_site(report: &mut Report, settings: &Settings, site_files: &SiteFiles) {
     let site = site_files.site().unwrap_or_default();
     let odd = oddities(&site, &site_files.devices(), |mac| clients.has(mac));
     report.faults.extend(odd.into_iter().map(finding));
+    match images::staged(&layout::boot(&settings.data_path)) {
+        Ok(staged) => {
+            let unknown = images::unknown(&site, &site_files.devices(), &staged);
+            report.faults.extend(unknown.into_iter().map(finding));
+        }
+        Err(error) => {
+            let file = layout::boot(&settings.data_path).display().to_string();
+            let fault = Fault::new(&file, format!("not looked into: {error}"));
+            report.notes.push(Finding::new(file, fault));
+        }
+    }
     let advice = site.advice().into_iter();
     let advice = advice.map(|advice| finding(Fault::new(SITE_FILE, advice)));
     report.notes.extend(advice);

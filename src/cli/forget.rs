@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use tracing::info;
 
+use super::who;
 use crate::device::mac::MacAddr;
-use crate::excerpt::excerpt;
 use crate::files::layout;
 use crate::message_id;
 use crate::service::journal;
@@ -24,8 +24,7 @@ pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
     };
     journal::init_for_operator();
     let uid = rustix::process::getuid().as_raw();
-    let who =
-        std::env::var("SUDO_USER").map_or_else(|_| format!("uid {uid}"), |name| excerpt(&name));
+    let who = who();
     for mac in macs {
         if forgotten.contains(mac) {
             info!(message_id = message_id::DEVICE_FORGOTTEN, gb10.mac = %mac, uid, who, "device forgotten: {mac}, by {who}");

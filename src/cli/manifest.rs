@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::count;
+use super::progress::{bar, show};
 use crate::files::layout;
 use crate::onboard::FolderError;
 use crate::onboard::manifest::{self, MANIFEST_FILE};
@@ -104,16 +104,4 @@ fn check(folder: &Path) -> Result<ExitCode, FolderError> {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
     }
-}
-
-/// A progress bar on standard error, where that is a terminal; else nothing is drawn.
-fn bar() -> ProgressBar {
-    let line = "[{bar:24}] {decimal_bytes} / {decimal_total_bytes}, {decimal_bytes_per_sec}";
-    let style = ProgressStyle::with_template(line);
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn show(bar: &ProgressBar, done: u64, total: u64) {
-    bar.set_length(total);
-    bar.set_position(done);
 }

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod forget;
 mod manifest;
+mod progress;
 mod render;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tracing::error;
 use self::boot::BootAction;
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
+use crate::excerpt::excerpt;
 use crate::files::layout;
 use crate::seed::{SeedFile, Templates};
 use crate::service::settings::Settings;
@@ -137,4 +139,10 @@ fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Templates {
 fn count(number: usize, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{s}")
+}
+
+/// Who runs this, for the journal: the user behind sudo, or the number of the user.
+fn who() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    std::env::var("SUDO_USER").map_or_else(|_| format!("uid {uid}"), |name| excerpt(&name))
 }

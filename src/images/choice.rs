@@ -1,5 +1,6 @@
 //! Which image a box is installed from.
 
+use super::listed;
 use crate::files::Fault;
 use crate::files::layout::{DEVICES_FILE, SITE_FILE};
 use crate::site::{Devices, ImageName, KernelArgs, KnownDevice, Site};
@@ -67,13 +68,7 @@ pub fn users(
 
 /// Names of images that are not staged: in `site.json`, and for single devices.
 pub fn unknown(site: &Site, devices: &Devices, staged: &[ImageName]) -> Vec<Fault> {
-    let there = match staged {
-        [] => "none is".to_owned(),
-        staged => {
-            let names: Vec<_> = staged.iter().map(ImageName::as_str).collect();
-            names.join(", ")
-        }
-    };
+    let there = listed(staged);
     let is_unknown = |name: &ImageName| !staged.contains(name);
     let of_site = site.image().filter(is_unknown).map(|name| {
         let reason = format!("image {name} is not staged; staged: {there}");

@@ -4,20 +4,33 @@
 //! put in its place whole. `docs/netboot.md` has the layout and the format of `image.json`.
 
 mod choice;
+mod error;
+mod kernel;
+mod medium;
+mod place;
+mod record;
+mod sources;
+mod stage;
+mod sum;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use choice::{NoImage, chosen, kernel_args, unknown, users};
+pub use error::ImageError;
+pub use record::{Content, Image, Iso, Kernel};
+pub use stage::{Order, Progress, Staged, stage};
+pub use sum::Sum;
 
 use crate::site::ImageName;
+use error::During;
 
 /// What is staged of an image, in its folder.
 pub const IMAGE_FILE: &str = "image.json";
 
 /// The images, below the boot folder.
 pub fn folder(boot: &Path) -> PathBuf {
-    boot.join("images")
+    boot.join(place::IMAGES)
 }
 
 /// The names of the staged images, in order. None where there is no folder.
@@ -43,4 +56,25 @@ pub fn staged(boot: &Path) -> io::Result<Vec<ImageName>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Takes an image out of the boot folder. Who is installed from it, the caller has found out.
+///
+/// # Errors
+/// Where there is none of that name, or the system refuses.
+pub fn remove(boot: &Path, name: &ImageName) -> Result<(), ImageError> {
+    let names = staged(boot).during("reading", &folder(boot))?;
+    if !names.contains(name) {
+        return Err(ImageError::Unknown(name.clone(), listed(&names)));
+    }
+    place::BootFolder::lock(boot)?.remove(name)
+}
+
+/// The names, for a person.
+fn listed(names: &[ImageName]) -> String {
+    let names: Vec<_> = names.iter().map(ImageName::as_str).collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
 }
