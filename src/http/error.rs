@@ -34,10 +34,10 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "no such route: expected one of /cloud-init/…, /onboard/…, /heartbeat, /report/…, /clients, /healthz"
+        "no such route: expected one of /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /clients, /healthz"
     )]
     NotFound,
-    /// No such onboarding file is staged.
+    /// No such file is staged.
     #[error("no such file")]
     NoSuchFile,
     /// The file is there and cannot be served; the journal has the reason.

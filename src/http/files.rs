@@ -1,4 +1,5 @@
-//! `GET /onboard/{path}`: the onboarding files, many GB among them.
+//! Files that are served from a folder, many GB among them: `GET /onboard/{path}`, and what boxes
+//! boot, `GET /images/{path}`, `/bootaa64.efi` and `/grubaa64.efi`.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,6 +29,7 @@ use super::{ApiError, App};
 use crate::embedded::onboarding_file;
 use crate::excerpt::shown;
 use crate::files::stamp::FileStamp;
+use crate::images;
 use crate::net::Connection;
 use crate::onboard::{self, Folder, Unreachable};
 
@@ -35,20 +37,80 @@ use crate::onboard::{self, Folder, Unreachable};
 /// processor's cache and for many downloads at once.
 const CHUNK: usize = 128 * 1024;
 
-/// Serves a staged file, or the part of it that the request asks for.
-pub async fn file(
+/// A folder from which files are served.
+struct Shelf<'a> {
+    folder: &'a FilePath,
+    /// What the journal calls a file of it.
+    what: &'static str,
+    /// Whether a plain path may be that of a file to serve.
+    has: fn(&str) -> bool,
+    /// The built-in file of a path for which nothing is staged.
+    embedded: fn(&str) -> Option<&'static str>,
+}
+
+/// `GET /onboard/{path}`.
+pub async fn onboarding(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
     path: Result<Path<String>, PathRejection>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let Path(path) = path?;
+    let shelf = Shelf {
+        folder: &app.onboard,
+        what: "onboarding file",
+        has: |_| true,
+        embedded: onboarding_file,
+    };
+    serve(&app, connection, &shelf, &path, request)
+}
+
+/// `GET /images/{path}`: what GRUB loads, and the ISO that the installer fetches.
+pub async fn image(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let Path(path) = path?;
+    let path = format!("images/{path}");
+    serve(&app, connection, &boot_shelf(&app), &path, request)
+}
+
+/// `GET /bootaa64.efi` and `/grubaa64.efi`: what firmware loads by UEFI HTTP Boot.
+pub async fn loader(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let path = request.uri().path().trim_start_matches('/').to_owned();
+    serve(&app, connection, &boot_shelf(&app), &path, request)
+}
+
+fn boot_shelf(app: &App) -> Shelf<'_> {
+    Shelf {
+        folder: &app.boot,
+        what: "boot file",
+        has: images::is_served,
+        embedded: |_| None,
+    }
+}
+
+/// Serves a staged file, or the part of it that the request asks for.
+fn serve(
+    app: &App,
+    connection: Connection,
+    shelf: &Shelf<'_>,
+    path: &str,
+    mut request: Request,
+) -> Result<Response, ApiError> {
     // Before the file is opened, so that open files are bounded too.
     let place = app.gate.download().ok_or(ApiError::TooManyDownloads)?;
-    let staged = block_in_place(|| OnboardingFile::open(&app.onboard, &path));
+    let what = shelf.what;
+    let staged = block_in_place(|| ServedFile::open(shelf, path));
     let file = staged.or_else(|error| match error {
         Unreachable::Missing | Unreachable::NotRegular => {
-            OnboardingFile::embedded(&path).ok_or(ApiError::NoSuchFile)
+            ServedFile::embedded(shelf, path).ok_or(ApiError::NoSuchFile)
         }
         // A device learns only that there is no such file, or that it cannot be read now; the
         // operator learns why.
@@ -58,8 +120,8 @@ pub async fn file(
                 Unreachable::Io(_) => ApiError::Unreadable,
                 _ => ApiError::NotServed,
             };
-            let (path, status) = (shown(&path), answer.status().as_u16());
-            warn!(gb10.ip = %ip, file = &*path, gb10.status = status, reason = %error, "an onboarding file is not served: {path} to {ip}, {status}: {error}");
+            let (path, status) = (shown(path), answer.status().as_u16());
+            warn!(gb10.ip = %ip, file = &*path, gb10.status = status, reason = %error, "{what} not served: {path} to {ip}, {status}: {error}");
             Err(answer)
         }
     })?;
@@ -82,8 +144,8 @@ pub async fn file(
     }
     let response = http_serve::serve(file, &request).map(|body| Held::body(Body::new(body), place));
     let (ip, status) = (connection.ip(), response.status().as_u16());
-    let path = shown(&path);
-    info!(gb10.ip = %ip, file = &*path, gb10.status = status, "onboarding file served: {path} to {ip}, {status}");
+    let path = shown(path);
+    info!(gb10.ip = %ip, file = &*path, gb10.status = status, "{what} served: {path} to {ip}, {status}");
     let error = match response.status() {
         StatusCode::PRECONDITION_FAILED => ApiError::PreconditionFailed,
         StatusCode::RANGE_NOT_SATISFIABLE => ApiError::RangeNotSatisfiable,
@@ -132,8 +194,8 @@ fn plain_range(range: &HeaderValue, length: u64) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("bytes={parts}")).ok()
 }
 
-/// A file of `/onboard/`.
-struct OnboardingFile {
+/// A file that is served.
+struct ServedFile {
     content: Content,
     length: u64,
     /// What tells this version of the file from others.
@@ -145,18 +207,21 @@ struct OnboardingFile {
 
 #[derive(Clone)]
 enum Content {
-    /// An open file below the onboarding folder, and its stamp when it was opened.
+    /// An open file below its folder, and its stamp when it was opened.
     Staged(Arc<File>, FileStamp),
     /// One that is compiled in.
     Embedded(&'static [u8]),
 }
 
-impl OnboardingFile {
+impl ServedFile {
     /// The staged file of that path.
-    fn open(folder: &FilePath, path: &str) -> Result<Self, Unreachable> {
+    fn open(shelf: &Shelf<'_>, path: &str) -> Result<Self, Unreachable> {
         // Whoever tries to get out is to be seen, also where there is no folder yet.
         onboard::plain(path)?;
-        let file = Folder::open(folder)?.open_file(path)?;
+        if !(shelf.has)(path) {
+            return Err(Unreachable::Missing);
+        }
+        let file = Folder::open(shelf.folder)?.open_file(path)?;
         let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
         let stamp = FileStamp::of(&stat);
         Ok(Self {
@@ -169,8 +234,8 @@ impl OnboardingFile {
     }
 
     /// The default of that path, for which nothing is staged.
-    fn embedded(path: &str) -> Option<Self> {
-        let bytes = onboarding_file(path)?.as_bytes();
+    fn embedded(shelf: &Shelf<'_>, path: &str) -> Option<Self> {
+        let bytes = (shelf.embedded)(path)?.as_bytes();
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         Some(Self {
@@ -203,6 +268,8 @@ fn same_version(file: &File, stamp: FileStamp) -> Result<FileStamp, BoxError> {
 
 fn content_type(path: &FilePath) -> HeaderValue {
     let by_extension = match path.extension().and_then(|extension| extension.to_str()) {
+        // By which firmware knows what it has to do with it.
+        Some("efi") => Some("application/efi"),
         Some("service" | "socket" | "timer" | "conf") => Some("text/plain"),
         _ => mime_guess::from_path(path).first_raw(),
     };
@@ -210,7 +277,7 @@ fn content_type(path: &FilePath) -> HeaderValue {
 }
 
 /// The file as [`http_serve`] sees it, which knows ranges and conditions (RFC 9110, 13 and 14).
-impl Entity for OnboardingFile {
+impl Entity for ServedFile {
     type Error = BoxError;
     type Data = Bytes;
 

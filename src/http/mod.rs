@@ -58,6 +58,8 @@ pub struct App {
     pub neighbours: Neighbours,
     /// The folder of the staged onboarding files.
     pub onboard: PathBuf,
+    /// The folder of what boxes boot.
+    pub boot: PathBuf,
     /// The names that this host goes by.
     pub names: browser::Names,
     /// The base of the URLs for devices, where the operator gives one.
@@ -88,7 +90,10 @@ fn routes(app: Arc<App>) -> Router {
         .route("/cloud-init/", get(seed::glued_to_query))
         .route("/cloud-init/{file}", get(seed::file))
         .route("/cloud-init/{mac}/{file}", get(seed::file_of_mac))
-        .route("/onboard/{*path}", get(files::file))
+        .route("/onboard/{*path}", get(files::onboarding))
+        .route("/bootaa64.efi", get(files::loader))
+        .route("/grubaa64.efi", get(files::loader))
+        .route("/images/{*path}", get(files::image))
         .route("/heartbeat", post(heartbeat::receive))
         .route("/report/{mac}", post(webhook::receive))
         .merge(for_operators(&app))

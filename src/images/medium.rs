@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::ImageError;
 use super::error::During;
+use crate::excerpt::one_line;
 use crate::files::stamp::FileStamp;
 
 /// The reader of both.
@@ -34,6 +35,9 @@ const MISTAKES: [(&[u8], &str); 6] = [
     (b"MZ", "a program or kernel"),
     (b"!<arch>", "a Debian package"),
 ];
+
+/// Longest reason of bsdtar that is told, in characters.
+const REASON_CHARS: usize = 200;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,8 +159,10 @@ impl Medium {
 
     fn unreadable(&self, said: &[u8]) -> ImageError {
         let said = String::from_utf8_lossy(said);
-        let last = said.lines().rfind(|line| !line.trim().is_empty());
-        let reason = last.unwrap_or("no reason given").trim();
+        let first = said.lines().find(|line| !line.trim().is_empty());
+        let reason = first.map_or("no reason given".into(), |line| {
+            one_line(line, REASON_CHARS)
+        });
         let reason = format!("cannot be read, the download may be incomplete: {reason}");
         ImageError::Unfit(self.path.clone(), reason)
     }

@@ -58,6 +58,16 @@ pub fn staged(boot: &Path) -> io::Result<Vec<ImageName>> {
     Ok(names)
 }
 
+/// Whether a path below the boot folder is one that boxes ask for: a loader, or a file of an image.
+/// What is being staged is not.
+pub fn is_served(path: &str) -> bool {
+    let of_image = || {
+        let (name, file) = path.strip_prefix("images/")?.split_once('/')?;
+        Some(name.parse::<ImageName>().is_ok() && !file.contains('/'))
+    };
+    place::LOADERS.contains(&path) || of_image().unwrap_or_default()
+}
+
 /// Takes an image out of the boot folder. Who is installed from it, the caller has found out.
 ///
 /// # Errors

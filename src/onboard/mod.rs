@@ -43,7 +43,7 @@ pub enum Unreachable {
     #[error("is not a regular file")]
     NotRegular,
     /// A link leads out of the folder.
-    #[error("leads out of the onboarding folder")]
+    #[error("leads out of its folder")]
     Outside,
     /// Somebody writes to it.
     #[error("changed while it was hashed: run this again when it is complete")]

@@ -110,6 +110,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         recorder: Arc::new(recorder),
         neighbours: Neighbours::new(settings.arp_table.clone()),
         onboard: layout::onboard(data_path),
+        boot: layout::boot(data_path),
         names: Names::new(&settings.server_names),
         public_url: settings.public_url.clone(),
         gate: Arc::new(gate),

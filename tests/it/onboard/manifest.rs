@@ -384,7 +384,7 @@ fn links_out_of_the_folder_are_refused_and_others_followed() {
         .arg(site.path("payload/pipe"))
         .status();
     assert!(made.unwrap().success());
-    let out = "leads out of the onboarding folder";
+    let out = "leads out of its folder";
     site.run(&["write"]).refused(&[
         &format!("payload/up: {out}"),
         &format!("payload/absolute: {out}"),

@@ -52,7 +52,7 @@ fn what_a_peer_writes_beyond_its_quota_is_counted_and_nothing_of_others_is_lost(
             get(&format!("/nowhere/{n}"))
         }),
         ("onboarding file served: file", &|_| get("/onboard/file")),
-        ("an onboarding file is not served: ..", &|n| {
+        ("onboarding file not served: ..", &|n| {
             get(&format!("/onboard/..%2f{n}"))
         }),
         ("seed served: meta-data", &|n| {
