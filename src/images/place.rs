@@ -71,28 +71,27 @@ impl BootFolder {
     /// Gives the image that was made its name. The one that had it before is gone.
     pub(super) fn finish(&self, made: &OwnedFd, name: &ImageName) -> Result<(), ImageError> {
         rustix::fs::fsync(made).during("fsync of", &self.work())?;
-        let place = self.path.join(IMAGES).join(name.as_str());
-        let name = name.as_str();
-        match self.rename(WORK, name, RenameFlags::NOREPLACE) {
+        let (images, name) = (&self.images, name.as_str());
+        let placed = match rustix::fs::statat(images, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => rustix::fs::renameat(images, WORK, images, name),
             // Both at once, so that no box ever meets the kernel of one and the initrd of another.
-            Err(Errno::EXIST) => self.rename(WORK, name, RenameFlags::EXCHANGE),
-            outcome => outcome,
-        }
-        .during("putting in its place", &place)?;
-        self.sync()
+            // Not every file system can, NFS for one.
+            _ => rustix::fs::renameat_with(images, WORK, images, name, RenameFlags::EXCHANGE),
+        };
+        placed.during("putting in its place", &self.path.join(IMAGES).join(name))
     }
 
     /// Takes away the image of that name.
     pub(super) fn remove(&self, name: &ImageName) -> Result<(), ImageError> {
         let path = self.path.join(IMAGES).join(name.as_str());
         // First out of sight, so that nobody meets half of it.
-        self.rename(name.as_str(), WORK, RenameFlags::NOREPLACE)
+        rustix::fs::renameat(&self.images, name.as_str(), &self.images, WORK)
             .during("removing", &path)?;
         self.sync()?;
         self.clear()
     }
 
-    /// Makes what was renamed last.
+    /// Makes all renaming last.
     pub(super) fn sync(&self) -> Result<(), ImageError> {
         for (folder, path) in [
             (&self.images, self.path.join(IMAGES)),
@@ -105,10 +104,6 @@ impl BootFolder {
 
     fn work(&self) -> PathBuf {
         self.path.join(IMAGES).join(WORK)
-    }
-
-    fn rename(&self, from: &str, to: &str, flags: RenameFlags) -> Result<(), Errno> {
-        rustix::fs::renameat_with(&self.images, from, &self.images, to, flags)
     }
 
     /// Removes what is in no place.

@@ -18,7 +18,7 @@ struct Pair {
     is_hwe: bool,
 }
 
-/// Those of an ISO, the best first: the kernel for newer hardware knows the network port of a GB10.
+/// Of an ISO, the best first: the kernel for newer hardware knows the network port of a GB10.
 const OF_ISO: [Pair; 2] = [
     Pair {
         kernel: "casper/hwe-vmlinuz",
@@ -31,13 +31,6 @@ const OF_ISO: [Pair; 2] = [
         is_hwe: false,
     },
 ];
-
-/// That of the netboot archive, for an ISO that has none.
-const OF_ARCHIVE: [Pair; 1] = [Pair {
-    kernel: "arm64/linux",
-    initrd: "arm64/initrd",
-    is_hwe: false,
-}];
 
 /// The folder of the archive in which shim and GRUB are.
 const ARCHIVE_FOLDER: &str = "arm64";
@@ -101,13 +94,12 @@ impl<'a> Media<'a> {
 
     /// The kernel and initrd to boot.
     pub(super) fn kernel_and_initrd(&self) -> Result<KernelAndInitrd<'a>, ImageError> {
-        let of_iso = OF_ISO.iter().map(|pair| (self.iso, pair));
-        let of_archive =
-            (self.archive.iter()).flat_map(|it| OF_ARCHIVE.iter().map(|pair| (*it, pair)));
-        let mut found = of_iso.chain(of_archive).filter_map(|(medium, pair)| {
+        // The archive has a pair, too, which is none for another ISO than its own.
+        let iso = self.iso;
+        let mut found = OF_ISO.iter().filter_map(|pair| {
             Some(KernelAndInitrd {
-                kernel: Source::Member(medium, medium.member(pair.kernel)?),
-                initrd: Source::Member(medium, medium.member(pair.initrd)?),
+                kernel: Source::Member(iso, iso.member(pair.kernel)?),
+                initrd: Source::Member(iso, iso.member(pair.initrd)?),
                 is_hwe: pair.is_hwe,
             })
         });

@@ -118,11 +118,12 @@ pub fn stage(boot: &Path, order: &Order, progress: Progress<'_>) -> Result<Stage
     };
     write_record(&made, &image, &at(IMAGE_FILE))?;
 
-    for (loader, path) in new_loaders {
-        let placed = loader.take_place();
-        placed.map_err(|failed| ImageError::replacing(&path, failed))?;
-    }
+    // What may yet be refused comes first.
     place.finish(&made, &name)?;
+    for (loader, path) in new_loaders {
+        placed(loader, &path)?;
+    }
+    place.sync()?;
     Ok(Staged {
         image,
         is_linked,

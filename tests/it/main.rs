@@ -18,7 +18,16 @@ mod service {
     mod logging;
 }
 
+mod images {
+    mod choice;
+    mod manage;
+    mod media;
+    mod stage;
+    mod whole;
+}
+
 mod http {
+    mod boot_files;
     mod boot_loaders;
     mod boot_storm;
     mod browsers;
