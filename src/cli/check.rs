@@ -9,7 +9,7 @@ use crate::files::layout::{self, SITE_FILE};
 use crate::images;
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
-use crate::site::{SiteFiles, oddities};
+use crate::site::{Devices, Site, SiteFiles, oddities};
 use crate::store::{self, Clients};
 
 /// Tries every staged template and prints each fault with file and line.
@@ -50,20 +50,32 @@ fn add_site(report: &mut Report, settings: &Settings, site_files: &SiteFiles) {
     let site = site_files.site().unwrap_or_default();
     let odd = oddities(&site, &site_files.devices(), |mac| clients.has(mac));
     report.faults.extend(odd.into_iter().map(finding));
-    match images::staged(&layout::boot(&settings.data_path)) {
-        Ok(staged) => {
-            let unknown = images::unknown(&site, &site_files.devices(), &staged);
-            report.faults.extend(unknown.into_iter().map(finding));
-        }
-        Err(error) => {
-            let file = layout::boot(&settings.data_path).display().to_string();
-            let fault = Fault::new(&file, format!("not looked into: {error}"));
-            report.notes.push(Finding::new(file, fault));
-        }
-    }
+    add_images(report, settings, &site, &site_files.devices(), &finding);
     let advice = site.advice().into_iter();
     let advice = advice.map(|advice| finding(Fault::new(SITE_FILE, advice)));
     report.notes.extend(advice);
+}
+
+/// What is to be said of the images that the files name.
+fn add_images(
+    report: &mut Report,
+    settings: &Settings,
+    site: &Site,
+    devices: &Devices,
+    finding: &dyn Fn(Fault) -> Finding,
+) {
+    let boot = layout::boot(&settings.data_path);
+    let folder = images::folder(&boot).display().to_string();
+    let note = |reason: String| Finding::new(folder.clone(), Fault::new(&folder, reason));
+    match images::staged(&boot) {
+        Ok(staged) => {
+            let unknown = images::unknown(site, devices, &staged).into_iter();
+            report.faults.extend(unknown.map(finding));
+            let advice = images::advice(site, &staged).into_iter();
+            report.notes.extend(advice.map(note));
+        }
+        Err(error) => report.notes.push(note(format!("not looked into: {error}"))),
+    }
 }
 
 fn print_json(report: &Report) {

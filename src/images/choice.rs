@@ -81,3 +81,14 @@ pub fn unknown(site: &Site, devices: &Devices, staged: &[ImageName]) -> Vec<Faul
     });
     of_site.into_iter().chain(of_devices).collect()
 }
+
+/// What is to be said of a site without an image of its own where several are staged.
+pub fn advice(site: &Site, staged: &[ImageName]) -> Option<String> {
+    let is_named = site.image().is_some();
+    (!is_named && staged.len() > 1).then(|| {
+        format!(
+            "{} are staged, and {SITE_FILE} has no \"image\": a box for which {DEVICES_FILE} names none cannot be installed",
+            listed(staged)
+        )
+    })
+}

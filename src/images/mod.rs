@@ -16,7 +16,7 @@ mod sum;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use choice::{NoImage, chosen, kernel_args, unknown, users};
+pub use choice::{NoImage, advice, chosen, kernel_args, unknown, users};
 pub use error::ImageError;
 pub use record::{Content, Image, Iso, Kernel};
 pub use stage::{Order, Progress, Staged, stage};
