@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::ImageError;
 use super::error::During;
+use super::members::Members;
 use crate::excerpt::one_line;
 use crate::files::stamp::FileStamp;
 
@@ -56,8 +57,7 @@ pub(super) struct Medium {
     pub(super) kind: Kind,
     pub(super) size: u64,
     stamp: FileStamp,
-    /// The paths of what is in it, as bsdtar says them.
-    members: Vec<String>,
+    members: Members,
 }
 
 impl Medium {
@@ -77,7 +77,7 @@ impl Medium {
             size,
             stamp: stamp(&file).during("looking at", path)?,
             file,
-            members: Vec::new(),
+            members: Members::default(),
         };
         medium.members = medium.list()?;
         Ok(medium)
@@ -95,13 +95,9 @@ impl Medium {
         }
     }
 
-    /// The file of that path in it, as bsdtar calls it. Media without Rock Ridge have capitals.
+    /// The file of that path in it, or the one that a link there leads to, as bsdtar calls it.
     pub(super) fn member(&self, path: &str) -> Option<&str> {
-        let is_it = |member: &&String| {
-            let member = member.strip_prefix("./").unwrap_or(member);
-            member.eq_ignore_ascii_case(path)
-        };
-        self.members.iter().find(is_it).map(String::as_str)
+        self.members.find(path)
     }
 
     /// Reads a member, and hands its content to `take`.
@@ -127,13 +123,12 @@ impl Medium {
         }
     }
 
-    fn list(&self) -> Result<Vec<String>, ImageError> {
-        let listed = self.reader(&["-tf", "-"])?.output().map_err(no_reader)?;
+    fn list(&self) -> Result<Members, ImageError> {
+        let listed = self.reader(&["-tvf", "-"])?.output().map_err(no_reader)?;
         if !listed.status.success() {
             return Err(self.unreadable(&listed.stderr));
         }
-        let names = String::from_utf8_lossy(&listed.stdout);
-        Ok(names.lines().map(str::to_owned).collect())
+        Ok(Members::read(&String::from_utf8_lossy(&listed.stdout)))
     }
 
     /// The file, to be read from its beginning, by one at a time.

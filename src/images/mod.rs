@@ -7,6 +7,7 @@ mod choice;
 mod error;
 mod kernel;
 mod medium;
+mod members;
 mod place;
 mod record;
 mod sources;

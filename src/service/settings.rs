@@ -19,7 +19,8 @@ use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings (flag or environment; the flag wins)")]
 pub struct Settings {
-    /// Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)
+    /// Folder of templates (cloud-init-templates/), onboarding files (onboard/), what boxes boot (boot/) and
+    /// state (state/)
     #[arg(
         long,
         env,

@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 
 use super::media::*;
 use crate::support::needs::{Need, needs};
+use crate::support::{BINARY, TIMEOUT};
 use serde_json::Value;
 
 const TOOLS: [Need; 2] = [Need::Program("bsdtar"), Need::Program("xorriso")];
@@ -131,4 +134,70 @@ fn force_removes_an_image_all_the_same() {
     folder.run(&["boot", "remove", "dgx", "--force"]).well();
     let run = folder.run(&["check"]);
     run.refused(&["data/site.json: image dgx is not staged; staged: ubuntu-24.04.4"]);
+}
+
+/// journald's socket in a mount namespace, which gets what a real one would.
+#[test]
+fn the_journal_has_who_staged_and_who_removed_an_image() {
+    needs!(TOOLS[0], TOOLS[1], Need::Mounts);
+    let folder = with_two();
+    let run = folder.path("journal");
+    fs::create_dir(&run).unwrap();
+    let journal = UnixDatagram::bind(run.join("socket")).unwrap();
+    journal.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let script = r#"
+        mount -t tmpfs none /run && mkdir -p /run/systemd/journal &&
+        mount --bind "$1" /run/systemd/journal && shift && exec "$0" boot "$@""#;
+    let staged = ["stage", "dgx.iso"];
+    let removed = ["remove", "dgx", "--force"];
+    for (arguments, event, message) in [
+        (
+            &staged[..],
+            "46bca341e1704b0894723bbda42b2201",
+            "image staged: dgx, of dgx.iso, by \"ops\"",
+        ),
+        (
+            &removed[..],
+            "af6a5d9f342e46d9af90413c679e9581",
+            "image removed: dgx, by \"ops\"",
+        ),
+    ] {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, BINARY])
+            .arg(&run)
+            .args(arguments)
+            .current_dir(folder.path(""))
+            .env("DATA_PATH", folder.path("data"))
+            .env("SUDO_USER", "ops");
+        Run::of(command.output().unwrap()).well();
+        let mut buffer = vec![0; 1 << 16];
+        let mut length = 0;
+        // Before its first entry a program tries the socket with nothing.
+        while length == 0 {
+            length = journal.recv(&mut buffer).expect("an entry in the journal");
+        }
+        let entry = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        for part in [event, message, "GB10_IMAGE", "WHO"] {
+            assert!(entry.contains(part), "no {part} in {entry}");
+        }
+    }
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_only() {
+    needs!(TOOLS[0], TOOLS[1]);
+    let folder = Folder::new();
+    let command = format!("{BINARY} boot stage {ISO} {ARCHIVE}");
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["-qec", &command, "/dev/null"])
+        .current_dir(folder.path(""))
+        .env("DATA_PATH", folder.path("data"));
+    let run = Run::of(terminal.stdin(Stdio::null()).output().unwrap());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(
+        run.output.contains(" / 1.") && run.output.contains("B/s"),
+        "{run:?}"
+    );
 }

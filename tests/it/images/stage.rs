@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::media::*;
 use crate::support::needs::{Need, needs};
+use crate::support::system;
 
 const TOOLS: [Need; 2] = [Need::Program("bsdtar"), Need::Program("xorriso")];
 
@@ -265,7 +266,7 @@ fn media_without_what_boots_a_gb10_are_refused() {
     }
     let foreign = Folder::empty();
     foreign.write("amd64/bootx64.efi", b"x");
-    assert!(crate::support::system::run(
+    assert!(system::run(
         "tar",
         &[
             "-czf",
@@ -314,10 +315,7 @@ fn a_medium_without_long_names_is_read_as_well() {
     let (iso, tree) = (folder.path("plain.iso"), folder.path("tree"));
     let arguments = ["-as", "mkisofs", "-quiet", "--norock", "-o"];
     let paths = [iso.to_str().unwrap(), tree.to_str().unwrap()];
-    assert!(crate::support::system::run(
-        "xorriso",
-        &[&arguments[..], &paths].concat()
-    ));
+    assert!(system::run("xorriso", &[&arguments[..], &paths].concat()));
     folder.stage(&["plain.iso", ARCHIVE]).well();
     assert!(folder.boot().join("images/plain/vmlinuz").exists());
 }
@@ -357,10 +355,7 @@ fn shim_and_grub_come_from_the_archive_or_stay_and_without_any_nothing_is_staged
         tree.to_str().unwrap(),
         "arm64",
     ];
-    assert!(crate::support::system::run(
-        "tar",
-        &[&["-czf"], &arguments[..]].concat()
-    ));
+    assert!(system::run("tar", &[&["-czf"], &arguments[..]].concat()));
     folder
         .stage(&[ISO, "odd.tar.gz"])
         .refused(&["grubaa64.efi in odd.tar.gz", "no EFI program for arm64"]);
@@ -445,4 +440,44 @@ fn a_data_folder_that_is_not_there_is_not_made() {
         .stage(&[ISO, ARCHIVE])
         .refused(&["data/boot", "No such file"]);
     assert!(!folder.path("data").exists());
+}
+
+#[test]
+fn a_link_on_a_medium_is_the_file_that_it_leads_to() {
+    needs!(TOOLS[0], TOOLS[1]);
+    let folder = Folder::new();
+    folder.write("tree/live/kernel", &kernel(HWE));
+    folder.write("tree/casper/initrd", b"the initrd");
+    let tree = folder.path("tree");
+    let casper = tree.join("casper");
+    // A second name, which an ISO has without content, and links up and down.
+    fs::hard_link(tree.join("live/kernel"), casper.join("vmlinuz")).unwrap();
+    symlink("../live/./kernel", casper.join("hwe-vmlinuz")).unwrap();
+    symlink("/casper/initrd", casper.join("hwe-initrd")).unwrap();
+    let (iso, tree) = (folder.path("links.iso"), tree);
+    let make = |iso: &Path, tree: &Path| {
+        let arguments = ["-as", "mkisofs", "-quiet", "-r", "-o"];
+        let paths = [iso.to_str().unwrap(), tree.to_str().unwrap()];
+        assert!(system::run("xorriso", &[&arguments[..], &paths].concat()));
+    };
+    make(&iso, &tree);
+    folder.stage(&["links.iso", ARCHIVE, "--name", NAME]).well();
+    assert_eq!(fs::read(folder.of_image("initrd")).unwrap(), b"the initrd");
+    assert_eq!(fs::read(folder.of_image("vmlinuz")).unwrap(), kernel(HWE));
+    assert_eq!(folder.record()["kernel"]["hwe"], true);
+
+    // Without the second pair, the kernel with two names is taken.
+    fs::remove_file(tree.join("casper/hwe-vmlinuz")).unwrap();
+    make(&iso, &tree);
+    folder.stage(&["links.iso", "--name", NAME]).well();
+    assert_eq!(fs::read(folder.of_image("vmlinuz")).unwrap(), kernel(HWE));
+
+    // One to nothing is none, nor is one that leads to itself.
+    for target in ["nowhere", "initrd"] {
+        fs::remove_file(tree.join("casper/initrd")).unwrap();
+        symlink(target, tree.join("casper/initrd")).unwrap();
+        make(&iso, &tree);
+        let run = folder.stage(&["links.iso"]);
+        run.refused(&["no casper/vmlinuz beside casper/initrd"]);
+    }
 }
