@@ -28,7 +28,7 @@ pub async fn all(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
 ) -> Result<Response, ApiError> {
-    let place = app.gate.overview(connection.ip());
+    let place = app.admission.overview(connection.ip());
     let place = place.ok_or(ApiError::TooManyDownloads)?;
     let clients = current(&app).await?;
     let pieces: Vec<Bytes> = clients.pieces().collect();

@@ -105,7 +105,7 @@ fn serve(
     mut request: Request,
 ) -> Result<Response, ApiError> {
     // Before the file is opened, so that open files are bounded too.
-    let place = app.gate.download().ok_or(ApiError::TooManyDownloads)?;
+    let place = app.admission.download().ok_or(ApiError::TooManyDownloads)?;
     let what = shelf.what;
     let staged = block_in_place(|| ServedFile::open(shelf, path));
     let file = staged.or_else(|error| match error {

@@ -42,8 +42,8 @@ pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         reason: writable.err().map(|reason| reason.to_string()),
         template_renders,
         clients: app.store.latest().len(),
-        peers_refused: app.gate.refused(),
-        connections_over_limit: app.gate.excess(),
+        peers_refused: app.admission.refused(),
+        connections_over_limit: app.admission.excess(),
     };
     (code, Json(health))
 }

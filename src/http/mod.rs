@@ -34,7 +34,7 @@ use error::{ApiError, Refusal};
 
 use crate::excerpt::{excerpt, shown};
 use crate::net::neighbours::Neighbours;
-use crate::net::{Connection, Gate, Stopping};
+use crate::net::{Connection, Admission, Stopping};
 use crate::recorder::Recorder;
 use crate::seed::Templates;
 use crate::site::SiteFiles;
@@ -65,7 +65,7 @@ pub struct App {
     /// The base of the URLs for devices, where the operator gives one.
     pub public_url: public_url::PublicUrl,
     /// Who may connect.
-    pub gate: Arc<Gate>,
+    pub admission: Arc<Admission>,
     /// Tells an answer that has no end of its own when it must end.
     pub stopping: Stopping,
 }

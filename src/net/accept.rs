@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tower::Service;
 use tracing::warn;
 
+use super::admission::{Admission, Place};
 use super::connection::{self, Connection, canonical};
-use super::gate::{Gate, Place};
 use super::peers::PeerPlace;
 use super::stop::Stopping;
 
@@ -28,7 +28,7 @@ pub struct Listener<S> {
     /// and the connections that come meanwhile wait there for the next start.
     pub socket: TcpListener,
     /// Shared by all listeners: a place for each connection, whichever socket it came by.
-    pub gate: Arc<Gate>,
+    pub admission: Arc<Admission>,
     /// What answers; each connection has a clone.
     pub service: S,
     /// Ends the accepting, and tells each connection to finish its request and close.
@@ -54,7 +54,7 @@ where
         loop {
             let accepted = tokio::select! {
                 () = self.stopping.wait() => break,
-                accepted = accept(&self.socket, &self.gate) => accepted,
+                accepted = accept(&self.socket, &self.admission) => accepted,
             };
             let Some((stream, connection, peer_place)) = accepted else {
                 continue;
@@ -64,7 +64,7 @@ where
             // accepted is served: there will be no place, but no further connection either.
             let place: Option<Place> = tokio::select! {
                 () = self.stopping.wait() => None,
-                place = self.gate.place() => place,
+                place = self.admission.place() => place,
             };
             let (service, stopping) = (self.service.clone(), self.stopping.clone());
             let alive = alive.clone();
@@ -88,7 +88,10 @@ where
 
 /// The next connection of a peer that is let in; none where there was another outcome to count or
 /// log.
-async fn accept(socket: &TcpListener, gate: &Gate) -> Option<(TcpStream, Connection, PeerPlace)> {
+async fn accept(
+    socket: &TcpListener,
+    admission: &Admission,
+) -> Option<(TcpStream, Connection, PeerPlace)> {
     let (stream, peer) = match socket.accept().await {
         Ok(accepted) => accepted,
         Err(reason) => {
@@ -100,7 +103,7 @@ async fn accept(socket: &TcpListener, gate: &Gate) -> Option<(TcpStream, Connect
         }
     };
     let peer: SocketAddr = canonical(peer);
-    let peer_place = gate.admit(peer.ip())?;
+    let peer_place = admission.admit(peer.ip())?;
     let connection = Connection::of(&stream, peer)?;
     Some((stream, connection, peer_place))
 }

@@ -4,8 +4,8 @@
 //! request a [`Connection`] among its extensions.
 
 pub mod accept;
+pub mod admission;
 pub mod connection;
-pub mod gate;
 pub mod neighbours;
 pub mod paced;
 pub mod peers;
@@ -14,6 +14,6 @@ pub mod sockets;
 pub mod stop;
 
 pub use accept::Listener;
+pub use admission::{Admission, Place};
 pub use connection::Connection;
-pub use gate::{Gate, Place};
 pub use stop::{Stop, Stopping};

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
-use crate::net::gate::share;
+use crate::net::admission::share;
 
 /// Files that are open besides connections and downloads: sockets, the state, templates, the pipes
 /// of `ip neigh`.

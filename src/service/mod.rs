@@ -27,7 +27,7 @@ use crate::http::browser::Names;
 use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
-use crate::net::{Gate, Listener, Stop, Stopping};
+use crate::net::{Admission, Listener, Stop, Stopping};
 use crate::recorder::Recorder;
 use crate::seed::{RENDERING_STACK, Templates};
 use crate::site::SiteFiles;
@@ -94,7 +94,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         },
         max_clients,
     );
-    let gate = Gate::new(
+    let admission = Admission::new(
         settings.allowed_networks.clone(),
         limits::connections(settings.max_connections.get()),
         settings.peer_connections.get(),
@@ -113,7 +113,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         boot: layout::boot(data_path),
         names: Names::new(&settings.server_names),
         public_url: settings.public_url.clone(),
-        gate: Arc::new(gate),
+        admission: Arc::new(admission),
         stopping,
     })
 }
@@ -143,7 +143,7 @@ async fn serve(
         }
         let listener = Listener {
             socket,
-            gate: Arc::clone(&app.gate),
+            admission: Arc::clone(&app.admission),
             service: service.clone(),
             stopping: app.stopping.clone(),
             drain_timeout: DRAIN_TIMEOUT,

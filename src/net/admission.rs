@@ -17,7 +17,7 @@ use crate::message_id;
 pub type Place = OwnedSemaphorePermit;
 
 /// What bounds the connections of all listeners together.
-pub struct Gate {
+pub struct Admission {
     allowed_networks: Vec<IpNet>,
     places: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
@@ -39,7 +39,7 @@ pub fn share(places: usize) -> usize {
     places - places / 4
 }
 
-impl Gate {
+impl Admission {
     /// Lets peers in `allowed_networks` in, at most `max_connections` at a time, and of each
     /// address at most `peer_connections`. Neither one address nor all downloads together can have
     /// more than the [`share`] of them.
