@@ -29,6 +29,16 @@ pub const MAC_DIFFERS: &str = "7cf5c2729004486a8541bd676ea873e6";
 pub const TABLE_FULL: &str = "e009a137bbbc48bb93d40ebe30f59821";
 /// An operator had devices forgotten.
 pub const DEVICE_FORGOTTEN: &str = "55834b2d2bcf4099b08ccbe2694cb40a";
+/// A device was told what to boot.
+pub const BOOT_DECIDED: &str = "06856b51f9b8472e9edec8f44d8564bd";
+/// A device began too many installations that never ended, and boots its disk.
+pub const INSTALL_GIVEN_UP: &str = "dd897afd622d4fcf9e92aba3895fbfa8";
+/// A seed was asked for that the gate lets nobody have now.
+pub const SEED_WITHHELD: &str = "d8d34a87e46e4d29bedcb7192e057ea9";
+/// An operator armed devices.
+pub const DEVICE_ARMED: &str = "29cd3dd45007401bba49f79c5f5d325c";
+/// An operator took that back.
+pub const DEVICE_DISARMED: &str = "5fdfbf2dc7174ea7bac16ada951e2513";
 /// An operator staged an image that boxes are installed from.
 pub const IMAGE_STAGED: &str = "46bca341e1704b0894723bbda42b2201";
 /// An operator removed such an image.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::Fields;
 use super::history::Rfc3339;
-use super::mac::MacAddr;
 
 /// The value of `seed` in a record, unknown fields included.
 ///
@@ -91,15 +90,9 @@ impl Fetch {
     }
 }
 
-/// Fetches of one device that are not on record yet.
+/// Fetches of one device in a row.
 #[derive(Debug, Clone)]
 pub struct Fetches {
-    /// The device.
-    pub mac: MacAddr,
-    /// The name that `devices.json` gives it.
-    pub hostname: Option<String>,
-    /// Whether the neighbour table or `devices.json` says that there is such a device.
-    pub is_confirmed: bool,
     /// The first of them.
     pub first: Fetch,
     /// The last of them.
@@ -110,11 +103,8 @@ pub struct Fetches {
 
 impl Fetches {
     /// The first of them.
-    pub fn new(mac: MacAddr, hostname: Option<String>, is_confirmed: bool, fetch: Fetch) -> Self {
+    pub fn new(fetch: Fetch) -> Self {
         Self {
-            mac,
-            hostname,
-            is_confirmed,
             first: fetch.clone(),
             last: fetch,
             count: 1,
@@ -125,6 +115,5 @@ impl Fetches {
     pub fn join(&mut self, later: Self) {
         self.last = later.last;
         self.count += later.count;
-        self.is_confirmed |= later.is_confirmed;
     }
 }

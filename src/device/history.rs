@@ -8,7 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use super::fields::Fields;
@@ -151,6 +151,21 @@ impl History {
         self.read(|events| events.into_iter().any(is_one))
     }
 
+    /// The time of the last event that is `wanted`, by the names of its stage and phase: as it
+    /// stands there, which may be in another format than ours, or empty.
+    pub fn time_of_last(
+        &self,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Result<Option<String>, serde_json::Error> {
+        self.read(|events| {
+            events.into_iter().rev().find_map(|event| {
+                let event = serde_json::from_str::<ForeignEvent>(event.get()).ok()?;
+                let time = || event.timestamp.as_str().unwrap_or_default().to_owned();
+                wanted(&event.stage, &event.phase).then(time)
+            })
+        })
+    }
+
     /// When the last event happened and its detail, if it is of this stage and phase.
     pub fn last_detail(&self, stage: Stage, phase: Phase) -> Option<(Timestamp, String)> {
         let last = self.read(|events| {
@@ -274,6 +289,15 @@ struct PastEvent {
     stage: String,
     phase: String,
     timestamp: Rfc3339,
+}
+
+/// One entry of the history, whoever wrote it.
+#[derive(Deserialize)]
+struct ForeignEvent {
+    stage: String,
+    phase: String,
+    #[serde(default)]
+    timestamp: Value,
 }
 
 /// The newest entry, if it has a detail.

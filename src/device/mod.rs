@@ -1,5 +1,6 @@
 //! What a device is, says and becomes: pure, without a clock, a file or a socket.
 
+pub mod boot;
 pub mod event_text;
 pub mod fetches;
 pub mod fields;
@@ -8,5 +9,6 @@ pub mod history;
 pub mod installer;
 pub mod mac;
 pub mod record;
+pub mod sightings;
 pub mod stage;
 pub mod view;

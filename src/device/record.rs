@@ -15,11 +15,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::boot::Boot;
 use super::fetches::{Fetches, SeedFetches};
 use super::fields::Fields;
 use super::heartbeat::{Detail, Report, Sender, default_hostname};
 use super::history::{Event, History, Rfc3339};
 use super::mac::MacAddr;
+use super::sightings::{Seen, Sightings};
 use super::stage::{Phase, Stage};
 
 /// The field with the history, always the last of a record.
@@ -30,6 +32,8 @@ const EVENTS_DROPPED: &str = "events_dropped";
 const DETAILS_SHORTENED: &str = "details_shortened";
 /// The field that tells what this host saw itself.
 const SEED: &str = "seed";
+/// The field that tells what the device was told to boot.
+const BOOT: &str = "boot";
 /// The field that keeps what stood in the place of the record and was none.
 const BEFORE: &str = "before";
 
@@ -40,6 +44,15 @@ pub struct Limits {
     pub events: usize,
     /// Bytes of the record's JSON. The newest event is kept even if it is longer.
     pub bytes: usize,
+}
+
+/// What entering sightings showed that was not on record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Noticed {
+    /// How often the device was reinstalled, if it is again.
+    pub reinstalls: Option<u64>,
+    /// After how many installations that never ended it is given up.
+    pub gave_up: Option<u64>,
 }
 
 /// What is kept of one device: `{mac, ip, hostname, current_stage, last_heartbeat, stages}`.
@@ -111,6 +124,10 @@ impl ClientRecord {
             seed.ready();
             self.fields.set(SEED, &seed)?;
         }
+        if let Some(mut boot) = self.told() {
+            boot.reported(report.stage, report.phase, report.at)?;
+            self.fields.set(BOOT, &boot)?;
+        }
         self.keep_within(limits)
     }
 
@@ -149,14 +166,40 @@ impl ClientRecord {
         Ok(())
     }
 
-    /// Enters what this host saw itself: that the device fetched its seed. Neither stage nor
-    /// identity changes by that; but a device that installed, and then starts from PXE again, is
-    /// being installed again: how often so far is returned where it shows by these fetches.
-    pub fn enter_fetches(&mut self, fetches: &Fetches) -> Result<Option<u64>, serde_json::Error> {
-        let last = &fetches.last;
+    /// Enters what this host saw itself: that the device asked what to boot, or fetched its seed.
+    /// Neither stage nor identity changes by that.
+    pub fn enter_sightings(&mut self, sightings: &Sightings) -> Result<Noticed, serde_json::Error> {
+        let mut noticed = Noticed::default();
         if self.fields.is_empty() {
-            self.identify(fetches.mac, Some(last.ip()), fetches.hostname.as_deref())?;
+            let hostname = sightings.hostname.as_deref();
+            self.identify(sightings.mac, Some(sightings.ip), hostname)?;
         }
+        for seen in sightings.iter() {
+            match seen {
+                Seen::Asked(asked) => {
+                    let mut boot = self.boot();
+                    if boot.asked(asked)? {
+                        noticed.gave_up = Some(boot.attempts());
+                    }
+                    self.fields.set(BOOT, &boot)?;
+                }
+                Seen::Fetched(fetches) => {
+                    let reinstalls = self.enter_fetches(fetches)?;
+                    noticed.reinstalls = reinstalls.or(noticed.reinstalls);
+                    if let Some(mut boot) = self.told() {
+                        boot.fetched(fetches.last.at())?;
+                        self.fields.set(BOOT, &boot)?;
+                    }
+                }
+            }
+        }
+        Ok(noticed)
+    }
+
+    /// Enters fetches of the seed: a device that installed, and then starts from PXE again, is
+    /// being installed again. How often so far is returned where it shows by these fetches.
+    fn enter_fetches(&mut self, fetches: &Fetches) -> Result<Option<u64>, serde_json::Error> {
+        let last = &fetches.last;
         let mut seed = match self.seed() {
             // Whatever somebody else means by it.
             None if self.fields.has(SEED) => return Ok(None),
@@ -183,6 +226,45 @@ impl ClientRecord {
 
     fn seed(&self) -> Option<SeedFetches> {
         self.fields.get(SEED)
+    }
+
+    /// What the device was told to boot, where it ever asked or was armed.
+    fn told(&self) -> Option<Boot> {
+        self.fields.get(BOOT)
+    }
+
+    /// What the device was told to boot, and what came of it. One that reported before it ever
+    /// asked has its installation by that.
+    pub fn boot(&self) -> Boot {
+        self.told().unwrap_or_else(|| {
+            let is_past_installer = |stage: &str, phase: &str| {
+                let is_installer = stage == Stage::Install.name();
+                stage.parse::<Stage>().is_ok() && (!is_installer || phase == Phase::Done.name())
+            };
+            let time = self.history.time_of_last(is_past_installer).ok().flatten();
+            // The events of a record may be lost where its stage is not.
+            let is_past = |stage: &String| is_past_installer(stage, "");
+            let time = time.or(self.current_stage().filter(is_past).map(|_| String::new()));
+            time.map_or_else(Boot::default, |time| Boot::of_installed(&time))
+        })
+    }
+
+    /// Whether the device is given up, because its installations never end.
+    pub fn is_given_up(&self) -> bool {
+        self.told().is_some_and(|boot| boot.is_given_up())
+    }
+
+    /// Enters what an operator wants of the device's boots.
+    pub fn set_boot(
+        &mut self,
+        mac: MacAddr,
+        hostname: Option<&str>,
+        boot: &Boot,
+    ) -> Result<(), serde_json::Error> {
+        if self.fields.is_empty() {
+            self.identify(mac, None, hostname)?;
+        }
+        self.fields.set(BOOT, boot)
     }
 
     /// Enters whose record this is. A name that is on record stays, unless another is given.
@@ -223,7 +305,8 @@ impl ClientRecord {
     /// When the device was last heard of in any way.
     pub fn last_heard_of(&self) -> Option<Timestamp> {
         let fetched = self.seed().and_then(|seed| seed.latest());
-        self.last_heartbeat().max(fetched)
+        let asked = self.told().and_then(|boot| boot.last_asked());
+        self.last_heartbeat().max(fetched).max(asked)
     }
 }
 

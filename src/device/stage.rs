@@ -35,12 +35,13 @@ macro_rules! named {
             fn from_str(text: &str) -> Result<Self, UnknownName> {
                 match text {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(UnknownName { what: $what, got: excerpt(text), allowed: Self::NAMES }),
+                    _ => Err(UnknownName::new($what, text, Self::NAMES)),
                 }
             }
         }
     };
 }
+pub(super) use named;
 
 /// A name that is none of those which are allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,14 @@ pub struct UnknownName {
     what: &'static str,
     got: String,
     allowed: &'static [&'static str],
+}
+
+impl UnknownName {
+    /// Of one of the enums that [`named`] makes.
+    pub(super) fn new(what: &'static str, got: &str, allowed: &'static [&'static str]) -> Self {
+        let got = excerpt(got);
+        Self { what, got, allowed }
+    }
 }
 
 named! {

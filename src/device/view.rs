@@ -10,7 +10,7 @@ pub enum Standing {
     OnItsWay,
     /// Its last report is that it is ready.
     Ready,
-    /// Its last report is that a stage failed.
+    /// Its last report is that a stage failed, or its installations never end.
     Failed,
 }
 
@@ -18,6 +18,7 @@ impl Standing {
     /// How the device of this record stands.
     pub fn of(record: &ClientRecord) -> Self {
         match (record.current_phase(), record.current_stage()) {
+            _ if record.is_given_up() => Self::Failed,
             (Some(Phase::Fail), _) => Self::Failed,
             (Some(Phase::Done), Some(stage)) if stage == Stage::Ready.name() => Self::Ready,
             _ => Self::OnItsWay,

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use tracing::{error, info, warn};
 
-use crate::device::fetches::Fetches;
 use crate::device::heartbeat::{Report, Sender};
 use crate::device::mac::MacAddr;
+use crate::device::record::Noticed;
+use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::{Phase, Stage};
 use crate::message_id;
 use crate::store::{Changed, StoreError};
@@ -56,14 +57,31 @@ pub fn announce(report: &Report, is_new: bool, status: u16) {
     }
 }
 
-/// What fetches of a seed mean, once they are on record.
-pub fn announce_fetches(fetches: &Fetches, changed: &Changed<Option<u64>>) {
-    let (mac, ip) = (fetches.mac, fetches.last.ip());
+/// What sightings mean, once they are on record.
+pub fn announce_sightings(sightings: &Sightings, changed: &Changed<Noticed>) {
+    let (mac, ip) = (sightings.mac, sightings.ip);
     if changed.is_new {
-        first_seen(mac, ip, "fetched its seed");
+        let how = match sightings.iter().next() {
+            Some(Seen::Asked(_)) => "asked what to boot",
+            _ => "fetched its seed",
+        };
+        first_seen(mac, ip, how);
     }
-    if let Some(times) = changed.outcome {
+    let Noticed {
+        reinstalls,
+        gave_up,
+    } = changed.outcome;
+    if let Some(times) = reinstalls {
         warn!(gb10.mac = %mac, gb10.ip = %ip, times, "reinstalling: {mac} fetched its seed again after it had reported an installation ({times} so far)");
+    }
+    if let Some(attempts) = gave_up {
+        warn!(
+            message_id = message_id::INSTALL_GIVEN_UP,
+            gb10.mac = %mac,
+            gb10.ip = %ip,
+            attempts,
+            "given up: {mac} began {attempts} installations and reported none done; it boots its disk until it is armed again: gb10-provision-api arm {mac}"
+        );
     }
 }
 

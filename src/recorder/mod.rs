@@ -5,9 +5,10 @@
 //! once the disk has what it tells. What nobody waits for is tried again here.
 
 mod announce;
+mod sighted;
 mod waiting;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +21,18 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 use tracing::warn;
 
-use self::announce::{announce, announce_fetches, tell_lost};
+use self::announce::{announce, announce_sightings, tell_lost};
+use self::sighted::Sighted;
 use self::waiting::Waiting;
+use crate::device::boot::{Asked, Boot};
 use crate::device::fetches::{Fetch, Fetches};
 use crate::device::heartbeat::{Report, Sender};
 use crate::device::installer::{Event, Installations};
 use crate::device::mac::MacAddr;
-use crate::device::record::Limits;
+use crate::device::record::{Limits, Noticed};
+use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::Stage;
-use crate::store::{CHANGE_TIMEOUT, Changed, Store, StoreError, Subject};
+use crate::store::{CHANGE_TIMEOUT, Changed, Clients, Store, StoreError, Subject};
 
 /// Devices that neither the neighbour table nor `devices.json` knows, for each address that reports
 /// them: more than any one box has ports, and enough to try the service by hand.
@@ -47,25 +51,24 @@ const PAUSES: [u64; 8] = [1, 2, 5, 15, 30, 60, 180, 300];
 /// be overtaken by the device's next one, whatever holds the lock meanwhile.
 const MILESTONE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long fetches of seeds gather before they cost an fsync.
-const FETCHES_PAUSE: Duration = Duration::from_secs(2);
+/// How long sightings gather before they cost an fsync.
+const SIGHTINGS_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long they wait after the state could not be written.
-const FETCHES_RETRY: Duration = Duration::from_secs(10);
+const SIGHTINGS_RETRY: Duration = Duration::from_secs(10);
 
-/// Devices whose fetches are entered with one commit.
-const FETCHES_AT_ONCE: usize = 256;
+/// Devices whose sightings are entered with one commit.
+const SIGHTINGS_AT_ONCE: usize = 256;
 
-/// Fetches on their way to the record; what comes of it is how often the device was reinstalled, if
-/// these fetches show that it is again.
-type Entering = Pin<Box<dyn Future<Output = Result<Changed<Option<u64>>, StoreError>> + Send>>;
+/// Sightings on their way to the record.
+type Entering = Pin<Box<dyn Future<Output = Result<Changed<Noticed>, StoreError>> + Send>>;
 
 /// The way to the record.
 pub struct Recorder {
     store: Arc<Store>,
     /// What bounds a record.
     limits: Limits,
-    /// Devices whose fetches are kept in memory.
+    /// Devices of which sightings are kept in memory.
     max_clients: usize,
     installations: Mutex<Installations>,
     /// Milestones that are not on record yet.
@@ -76,9 +79,8 @@ pub struct Recorder {
     hurry: Notify,
     /// By address, the devices reported from there that nothing confirms.
     strangers: Mutex<HashMap<IpAddr, HashSet<MacAddr>>>,
-    /// Fetches of seeds that are not on record yet, coalesced by device.
-    fetches: Mutex<BTreeMap<MacAddr, Fetches>>,
-    fetched: Notify,
+    /// What was seen of devices, and is not on record yet.
+    sighted: Sighted,
 }
 
 impl Recorder {
@@ -93,8 +95,7 @@ impl Recorder {
             stops: AtomicBool::new(false),
             hurry: Notify::new(),
             strangers: Mutex::default(),
-            fetches: Mutex::default(),
-            fetched: Notify::new(),
+            sighted: Sighted::default(),
         }
     }
 
@@ -104,11 +105,11 @@ impl Recorder {
     /// It is not on record then, and nothing was logged: that is for whoever answers.
     pub async fn heartbeat(self: &Arc<Self>, report: Report) -> Result<Bytes, StoreError> {
         // They share the round, and the report comes after them, as it did here.
-        let fetches = self.queue_fetches();
+        let sightings = self.queue_sightings();
         let changed = self.enter(report, CHANGE_TIMEOUT);
-        if !fetches.is_empty() {
+        if !sightings.is_empty() {
             let recorder = Arc::clone(self);
-            tokio::spawn(async move { recorder.finish_fetches(fetches).await });
+            tokio::spawn(async move { recorder.finish_sightings(sightings).await });
         }
         let changed = changed.await?;
         announce(&changed.outcome, changed.is_new, 200);
@@ -196,6 +197,7 @@ impl Recorder {
         limit: Duration,
     ) -> impl Future<Output = Result<Changed<Report>, StoreError>> + Send + use<> {
         let admitted = self.admit(&report.sender);
+        self.sighted.note(report.sender.mac, self.max_clients);
         let limits = self.limits;
         let change = admitted.map(|()| {
             let subject = Subject {
@@ -231,33 +233,50 @@ impl Recorder {
     /// the next heartbeat, or a little later. It makes a record only for a device that something
     /// confirms: anybody may ask for the seed of a MAC that does not exist.
     pub fn fetched(&self, sender: &Sender, fetch: Fetch) {
-        let mac = sender.mac;
-        if !sender.is_confirmed && !self.store.latest().has(mac) {
-            return;
-        }
-        let fetched = Fetches::new(mac, sender.hostname.clone(), sender.is_confirmed, fetch);
-        let mut fetches = locked(&self.fetches);
-        let room = fetches.len() < self.max_clients;
-        match fetches.get_mut(&mac) {
-            Some(earlier) => earlier.join(fetched),
-            None if room => _ = fetches.insert(mac, fetched),
-            None => {}
-        }
-        if fetches.len() == 1 {
-            self.fetched.notify_one();
+        let is_told = || !self.sighted.of(sender.mac).is_empty();
+        if sender.is_confirmed || self.store.latest().has(sender.mac) || is_told() {
+            self.saw(sender, Seen::Fetched(Fetches::new(fetch)));
         }
     }
 
-    /// Enters fetches, a little after they came, for as long as it is polled.
-    pub async fn enter_fetches(&self) {
+    /// Notes that a device asked what to boot, and what it was told, at the same price. Its
+    /// installations are to be counted, so it gets a record, within the bounds of one that reports.
+    pub fn asked(&self, sender: &Sender, asked: Asked) {
+        if self.admit(sender).is_ok() {
+            self.saw(sender, Seen::Asked(asked));
+        }
+    }
+
+    fn saw(&self, sender: &Sender, seen: Seen) {
+        let sightings = Sightings::new(sender, seen);
+        self.sighted.add(sightings, self.max_clients);
+    }
+
+    /// What a device was told to boot and what came of it, by `clients` and by what is not on record
+    /// yet.
+    pub fn boot(&self, clients: &Clients, mac: MacAddr) -> Boot {
+        let mut boot = clients.boot(mac);
+        for sightings in self.sighted.of(mac) {
+            boot.saw(&sightings);
+        }
+        boot
+    }
+
+    /// Whether anything was heard of the device within that time, as far as this process knows.
+    pub fn was_heard_of(&self, mac: MacAddr, within: Duration) -> bool {
+        self.sighted.was_heard_of(mac, within)
+    }
+
+    /// Enters sightings, a little after they came, for as long as it is polled.
+    pub async fn enter_sightings(&self) {
         loop {
-            self.fetched.notified().await;
-            let mut pause = FETCHES_PAUSE;
-            while !locked(&self.fetches).is_empty() {
+            self.sighted.first.notified().await;
+            let mut pause = SIGHTINGS_PAUSE;
+            while !self.sighted.is_empty() {
                 tokio::time::sleep(pause).await;
-                pause = match self.enter_fetches_now().await {
-                    Ok(()) => FETCHES_PAUSE,
-                    Err(_) => FETCHES_RETRY,
+                pause = match self.enter_sightings_now().await {
+                    Ok(()) => SIGHTINGS_PAUSE,
+                    Err(_) => SIGHTINGS_RETRY,
                 };
             }
         }
@@ -269,15 +288,15 @@ impl Recorder {
         self.stops.store(true, Ordering::Relaxed);
         self.hurry.notify_waiters();
         let all = async {
-            self.enter_fetches_now().await?;
+            self.enter_sightings_now().await?;
             self.store.flush().await?;
             self.waiting.is_empty().await;
             Ok::<(), StoreError>(())
         };
         let outcome = timeout(within, all).await;
-        if !locked(&self.fetches).is_empty() || !matches!(outcome, Ok(Ok(()))) {
+        if !self.sighted.is_empty() || !matches!(outcome, Ok(Ok(()))) {
             warn!(
-                "the last seed fetches are not on record: the state is busy or cannot be written"
+                "the last seed fetches and boots are not on record: the state is busy or cannot be written"
             );
         }
         for report in self.waiting.reports() {
@@ -285,58 +304,54 @@ impl Recorder {
         }
     }
 
-    async fn enter_fetches_now(&self) -> Result<(), StoreError> {
+    async fn enter_sightings_now(&self) -> Result<(), StoreError> {
         loop {
-            let queued = self.queue_fetches();
+            let queued = self.queue_sightings();
             if queued.is_empty() {
                 return Ok(());
             }
-            self.finish_fetches(queued).await?;
+            self.finish_sightings(queued).await?;
         }
     }
 
-    /// Puts fetches in the store's queue.
-    fn queue_fetches(&self) -> Vec<(Fetches, Entering)> {
-        let mut waiting = locked(&self.fetches);
-        let next = std::iter::from_fn(|| waiting.pop_first()).take(FETCHES_AT_ONCE);
-        next.map(|(mac, fetches)| {
-            let enter = fetches.clone();
+    /// Puts sightings in the store's queue.
+    fn queue_sightings(&self) -> Vec<(u64, Sightings, Entering)> {
+        let taken = self.sighted.take(SIGHTINGS_AT_ONCE);
+        let queue = |(taken, sightings): (u64, Sightings)| {
+            let enter = sightings.clone();
             let subject = Subject {
-                mac,
-                is_confirmed: fetches.is_confirmed,
+                mac: sightings.mac,
+                is_confirmed: sightings.is_confirmed,
             };
             let entering = self.store.change(subject, CHANGE_TIMEOUT, move |record| {
-                record.enter_fetches(&enter)
+                record.enter_sightings(&enter)
             });
-            (fetches, Box::pin(entering) as Entering)
-        })
-        .collect()
+            (taken, sightings, Box::pin(entering) as Entering)
+        };
+        taken.into_iter().map(queue).collect()
     }
 
-    /// Waits for fetches that are in the queue. Those that could not be entered are kept.
-    async fn finish_fetches(&self, queued: Vec<(Fetches, Entering)>) -> Result<(), StoreError> {
+    /// Waits for sightings that are in the queue. Those that could not be entered are kept.
+    async fn finish_sightings(
+        &self,
+        queued: Vec<(u64, Sightings, Entering)>,
+    ) -> Result<(), StoreError> {
         let mut outcome = Ok(());
-        for (fetches, entering) in queued {
+        for (taken, sightings, entering) in queued {
             match entering.await {
-                Ok(changed) => announce_fetches(&fetches, &changed),
+                Ok(changed) => {
+                    self.sighted.entered(taken);
+                    announce_sightings(&sightings, &changed);
+                }
                 // The store is full, and stays so: the device is told of it when it reports.
-                Err(StoreError::TooManyClients(_)) => {}
+                Err(StoreError::TooManyClients(_)) => self.sighted.entered(taken),
                 Err(reason) => {
-                    self.keep(fetches);
+                    self.sighted.keep(taken);
                     outcome = Err(reason);
                 }
             }
         }
         outcome
-    }
-
-    /// Puts fetches back that could not be entered, under those that came since.
-    fn keep(&self, mut older: Fetches) {
-        let mut fetches = locked(&self.fetches);
-        if let Some(newer) = fetches.remove(&older.mac) {
-            older.join(newer);
-        }
-        fetches.insert(older.mac, older);
     }
 }
 

@@ -15,6 +15,7 @@ use serde_with::{Map, serde_as};
 use super::Subject;
 use super::error::{During, StoreError};
 use super::file::Source;
+use crate::device::boot::Boot;
 use crate::device::history::compact;
 use crate::device::mac::MacAddr;
 use crate::device::record::ClientRecord;
@@ -77,9 +78,25 @@ impl Clients {
         Some(line.text.slice(line.record_at..))
     }
 
+    /// The devices that are on record.
+    pub fn macs(&self) -> impl Iterator<Item = MacAddr> {
+        self.lines.keys().filter_map(|key| key.parse().ok())
+    }
+
     /// Whether the device is on record.
     pub fn has(&self, mac: MacAddr) -> bool {
         self.line(mac).is_some()
+    }
+
+    /// What a device was told to boot, and what came of it.
+    pub fn boot(&self, mac: MacAddr) -> Boot {
+        let line = self.line(mac);
+        line.map(|line| line.record.boot()).unwrap_or_default()
+    }
+
+    /// When a device was last heard of in any way.
+    pub fn last_heard_of(&self, mac: MacAddr) -> Option<Timestamp> {
+        self.line(mac)?.record.last_heard_of()
     }
 
     fn line(&self, mac: MacAddr) -> Option<&Line> {
