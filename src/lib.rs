@@ -1,7 +1,7 @@
 //! `gb10-provision-api`: brings NVIDIA GB10 boxes online on one provisioning LAN.
 //!
 //! A request's way is a straight line: [`net`] accepts it, [`http`] finds out which device asks,
-//! then either renders ([`seed`]), serves a file or has it put on record ([`recorder`] by way of
+//! then either renders ([`seed`]), serves a file, decides what a box boots ([`gate`]) or has it put on record ([`recorder`] by way of
 //! [`store`]), and answers. What a device is and what becomes of it is decided in [`device`],
 //! without a clock, a file or a socket.
 //!
@@ -14,7 +14,7 @@
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
-//! | 2 | [`site`] |
+//! | 2 | [`site`], [`gate`] |
 //! | 1 | [`device`], [`files`] |
 //! | 0 | [`embedded`], [`excerpt`], [`message_id`] |
 
@@ -26,6 +26,7 @@ pub mod device;
 mod embedded;
 mod excerpt;
 mod files;
+pub mod gate;
 mod http;
 pub mod images;
 mod message_id;

@@ -34,7 +34,7 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "no such route: expected one of /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /clients, /healthz"
+        "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /clients, /healthz"
     )]
     NotFound,
     /// No such file is staged.
@@ -43,6 +43,9 @@ pub enum ApiError {
     /// The file is there and cannot be served; the journal has the reason.
     #[error("no such file")]
     NotServed,
+    /// User-data is asked for while the gate lets nobody have it.
+    #[error("this user-data is not served now: the gate has to let the box install first")]
+    Withheld,
     /// A browser asks on behalf of a page that is not this server's.
     #[error("Origin: {0} is not this server: expected no page of another server to ask here")]
     ForeignOrigin(String),
@@ -133,7 +136,7 @@ impl ApiError {
             Self::NotFound | Self::NoSuchFile | Self::NotServed | Self::NoSuchClient => {
                 StatusCode::NOT_FOUND
             }
-            Self::ForeignOrigin(_) | Self::ForeignHost(_) => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin(_) | Self::ForeignHost(_) | Self::Withheld => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -152,7 +155,11 @@ impl ApiError {
     /// with more to say.
     fn reason_to_log(&self) -> Option<Refusal> {
         match self {
-            Self::Store(_) | Self::Internal | Self::NotServed | Self::Unreadable => None,
+            Self::Store(_)
+            | Self::Internal
+            | Self::NotServed
+            | Self::Unreadable
+            | Self::Withheld => None,
             Self::PreconditionFailed | Self::RangeNotSatisfiable | Self::Condition => None,
             error => Some(Refusal(error.to_string())),
         }

@@ -52,6 +52,13 @@ pub async fn sender(app: &App, connection: Connection, claim: Claim) -> Result<S
     Ok(vouch(app, &devices, connection, mac, source))
 }
 
+/// Whether it is the device itself that asks, by what is known of it: not another device, nor an
+/// operator on this host.
+pub fn is_the_box(app: &App, connection: Connection, sender: &Sender) -> bool {
+    let is_own = || app.neighbours.is_own(sender.ip, connection.local.ip());
+    sender.is_neighbour || sender.arp_mac.is_none() && !is_own()
+}
+
 /// What this host's own tables say of a device that asks or reports as `mac`. Where its ARP entry
 /// is of another device than it claims to be, that is warned of.
 pub fn vouch(

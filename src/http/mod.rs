@@ -1,6 +1,7 @@
 //! What is served: the route table, and the way of every request.
 
 mod body;
+mod boot;
 pub mod browser;
 mod clients;
 mod error;
@@ -32,9 +33,12 @@ use tracing::info;
 
 use error::{ApiError, Refusal};
 
+use crate::device::boot::SeedAccess;
+use crate::device::mac::UNKNOWN;
 use crate::excerpt::{excerpt, shown};
+use crate::gate::Rules;
 use crate::net::neighbours::Neighbours;
-use crate::net::{Connection, Admission, Stopping};
+use crate::net::{Admission, Connection, Stopping};
 use crate::recorder::Recorder;
 use crate::seed::Templates;
 use crate::site::SiteFiles;
@@ -58,8 +62,12 @@ pub struct App {
     pub neighbours: Neighbours,
     /// The folder of the staged onboarding files.
     pub onboard: PathBuf,
-    /// The folder of what boxes boot.
+    /// What boxes boot from the network.
     pub boot: PathBuf,
+    /// When a box is installed, unless `devices.json` says otherwise.
+    pub rules: Rules,
+    /// Who gets user-data.
+    pub seed_access: SeedAccess,
     /// The names that this host goes by.
     pub names: browser::Names,
     /// The base of the URLs for devices, where the operator gives one.
@@ -90,6 +98,10 @@ fn routes(app: Arc<App>) -> Router {
         .route("/cloud-init/", get(seed::glued_to_query))
         .route("/cloud-init/{file}", get(seed::file))
         .route("/cloud-init/{mac}/{file}", get(seed::file_of_mac))
+        .route("/boot/grub.cfg", get(boot::configuration))
+        .route("/grub/grub.cfg", get(boot::configuration))
+        .route("/boot/{mac}/grub.cfg", get(boot::decision))
+        .route("/boot/{mac}/image.cfg", get(boot::image))
         .route("/onboard/{*path}", get(files::onboarding))
         .route("/bootaa64.efi", get(files::loader))
         .route("/grubaa64.efi", get(files::loader))
@@ -153,8 +165,13 @@ fn fold_slashes(uri: &mut Uri) {
     if !uri.path().contains("//") && !uri.path().contains("/./") {
         return;
     }
-    let mut path = String::with_capacity(uri.path().len());
-    let mut segments = uri.path().split('/').peekable();
+    // Below /boot/ the MAC that is missing is meant: without it GRUB would get the configuration
+    // that it is executing, and execute that again, for ever.
+    let whose = uri.path().strip_prefix("/boot//");
+    let named = whose.map(|file| format!("/boot/{UNKNOWN}/{file}"));
+    let from = named.as_deref().unwrap_or(uri.path());
+    let mut path = String::with_capacity(from.len());
+    let mut segments = from.split('/').peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
         // What is before the first slash, and what is behind the last one, stays.

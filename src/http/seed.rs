@@ -11,12 +11,15 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::identity::{Claim, Identity, identify, vouch};
+use super::identity::{Claim, Identity, identify, is_the_box, vouch};
 use super::public_url::provision_url;
 use super::{ApiError, App};
+use crate::device::boot::SeedAccess;
 use crate::device::fetches::Fetch;
+use crate::device::heartbeat::Sender;
 use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
 use crate::files::Fault;
+use crate::gate::{WINDOW, is_window_open};
 use crate::message_id;
 use crate::net::Connection;
 use crate::seed::{Device, RenderError, SeedFile};
@@ -122,6 +125,14 @@ async fn serve(
         lan: connection.local,
         provision_url: provision_url(&app.public_url, &headers, connection.local),
     };
+    // Whoever asks for the headers alone looks, and does not boot.
+    let may_boot = file == SeedFile::UserData && method == Method::GET;
+    let is_behind_gate = file == SeedFile::UserData && app.seed_access == SeedAccess::Window;
+    let sender = mac.filter(|_| may_boot || is_behind_gate);
+    let sender = sender.map(|mac| vouch(app, &devices, connection, mac, source));
+    if is_behind_gate {
+        admit(app, ip, sender.as_ref()).await?;
+    }
     let rendered = app
         .templates
         .render(file, &device)
@@ -132,16 +143,10 @@ async fn serve(
             }
         })?;
 
-    // Whoever asks for the headers alone looks, and does not boot.
-    if let (&Method::GET, SeedFile::UserData, Some(mac)) = (&method, file, mac) {
-        let sender = vouch(app, &devices, connection, mac, source);
-        // Nor does an operator on this host, or a device that asks for another one's.
-        let is_own = || app.neighbours.is_own(ip, connection.local.ip());
-        let is_boot = sender.is_neighbour || sender.arp_mac.is_none() && !is_own();
-        if is_boot {
-            let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
-            app.recorder.fetched(&sender, fetch);
-        }
+    // Nor does an operator on this host, or a device that asks for another one's.
+    if let Some(sender) = sender.filter(|sender| may_boot && is_the_box(app, connection, sender)) {
+        let fetch = Fetch::new(Timestamp::now(), ip, rendered.origin.name(), source.name());
+        app.recorder.fetched(&sender, fetch);
     }
     let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
     if source == MacSource::Unknown {
@@ -181,6 +186,39 @@ async fn serve(
         rendered.text,
     )
         .into_response())
+}
+
+/// Lets a box have its user-data only while the gate has it installed, and from no other address
+/// than its own.
+async fn admit(app: &App, ip: IpAddr, sender: Option<&Sender>) -> Result<(), ApiError> {
+    let reason = match sender {
+        None => "nobody knows which box asks",
+        Some(sender) if !sender.is_neighbour => "ARP has another box at that address, or none",
+        Some(Sender { mac, .. }) => {
+            let clients = app.store.clients().await;
+            let clients = clients.unwrap_or_else(|_| app.store.latest());
+            let boot = app.recorder.boot(&clients, *mac);
+            let now = Timestamp::now();
+            // By either clock: one that jumps ahead ends no installation.
+            if is_window_open(&boot, clients.last_heard_of(*mac), now)
+                || boot.is_installing() && app.recorder.was_heard_of(*mac, WINDOW.unsigned_abs())
+            {
+                return Ok(());
+            }
+            "no installation of it is under way"
+        }
+    };
+    let mac = sender.map_or_else(|| UNKNOWN.to_owned(), |sender| sender.mac.to_string());
+    let error = ApiError::Withheld;
+    warn!(
+        message_id = message_id::SEED_WITHHELD,
+        gb10.mac = mac,
+        gb10.ip = %ip,
+        gb10.status = error.status().as_u16(),
+        reason,
+        "user-data is withheld: {ip} asked for that of {mac}, and {reason}"
+    );
+    Err(error)
 }
 
 /// A seed whose files cannot be read: a box that asks again gets the right one, and one that got

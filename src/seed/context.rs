@@ -54,6 +54,18 @@ impl Device {
         }
     }
 
+    /// Whichever box it is that boots: GRUB's configuration is the same for all, and the URLs in it
+    /// have the address that they reached. GRUB names no port when it asks for it, so nothing else
+    /// tells that.
+    pub fn that_boots(lan: SocketAddr) -> Self {
+        let lan = SocketAddr::new(lan.ip().to_canonical(), lan.port());
+        Self {
+            lan,
+            provision_url: format!("http://{lan}"),
+            ..Self::sample(None)
+        }
+    }
+
     /// A device to try templates with.
     pub(super) fn sample(mac: Option<MacAddr>) -> Self {
         let lan = SocketAddr::from(([10, 88, 0, 1], 8088));

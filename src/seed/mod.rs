@@ -54,15 +54,18 @@ pub enum SeedFile {
     VendorData,
     /// Empty unless staged, likewise.
     NetworkConfig,
+    /// GRUB's configuration: no file of a seed, but a template like theirs.
+    GrubCfg,
 }
 
 impl SeedFile {
-    /// Every file of a seed.
-    pub const ALL: [Self; 4] = [
+    /// Every file of a seed, and GRUB's.
+    pub const ALL: [Self; 5] = [
         Self::UserData,
         Self::MetaData,
         Self::VendorData,
         Self::NetworkConfig,
+        Self::GrubCfg,
     ];
 
     /// The name in a seed's URL.
@@ -72,12 +75,14 @@ impl SeedFile {
             Self::MetaData => "meta-data",
             Self::VendorData => "vendor-data",
             Self::NetworkConfig => "network-config",
+            Self::GrubCfg => "grub.cfg",
         }
     }
 
     /// The file of that name in a seed's URL.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|file| file.name() == name)
+        let of_seed = |file: &Self| *file != Self::GrubCfg && file.name() == name;
+        Self::ALL.into_iter().find(of_seed)
     }
 
     /// The template's file name.
@@ -87,6 +92,7 @@ impl SeedFile {
             Self::MetaData => "meta-data.yaml.j2",
             Self::VendorData => "vendor-data.yaml.j2",
             Self::NetworkConfig => "network-config.yaml.j2",
+            Self::GrubCfg => "grub.cfg.j2",
         }
     }
 }
@@ -210,7 +216,9 @@ impl Templates {
         let embedded = |name| self.embedded.get_template(name)?.render(context.clone());
         let (text, origin) = match (file, staged.source(file)) {
             (SeedFile::VendorData | SeedFile::NetworkConfig, _) => (String::new(), Origin::Nothing),
-            (SeedFile::MetaData, _) => (embedded(file.template())?, Origin::Embedded),
+            (SeedFile::MetaData | SeedFile::GrubCfg, _) => {
+                (embedded(file.template())?, Origin::Embedded)
+            }
             (SeedFile::UserData, Source::NotStaged) => match embedded(file.template()) {
                 Ok(text) => (text, Origin::Embedded),
                 // The site's values do not fit it.
@@ -316,6 +324,7 @@ fn embedded_text(name: &str) -> Option<&'static str> {
     let texts = [
         (SeedFile::UserData.template(), embedded::USER_DATA),
         (SeedFile::MetaData.template(), embedded::META_DATA),
+        (SeedFile::GrubCfg.template(), embedded::GRUB_CFG),
         (FALLBACK, embedded::FALLBACK),
     ];
     let found = texts.into_iter().find(|(known, _)| *known == name);

@@ -263,7 +263,7 @@ pub(super) fn check(
             yaml::check_mapping_if_any(text)
         }
         (SeedFile::VendorData, None) if yaml::root(text) == Ok(Root::Nothing) => Ok(()),
-        (SeedFile::UserData | SeedFile::VendorData, Some(_)) => Ok(()),
+        (SeedFile::UserData | SeedFile::VendorData, Some(_)) | (SeedFile::GrubCfg, _) => Ok(()),
         (SeedFile::UserData | SeedFile::VendorData, None) => {
             let reason = "the rendered text does not begin with #cloud-config, #! or another header that cloud-init knows";
             return Err(Fault::new(name, reason));

@@ -23,6 +23,7 @@ use self::quota::Quotas;
 use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
+use crate::gate::Rules;
 use crate::http::browser::Names;
 use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
@@ -111,6 +112,11 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         neighbours: Neighbours::new(settings.arp_table.clone()),
         onboard: layout::onboard(data_path),
         boot: layout::boot(data_path),
+        rules: Rules {
+            policy: settings.install,
+            attempts: settings.install_attempts.get(),
+        },
+        seed_access: settings.seed_access,
         names: Names::new(&settings.server_names),
         public_url: settings.public_url.clone(),
         admission: Arc::new(admission),
@@ -151,7 +157,7 @@ async fn serve(
         listeners.spawn(listener.serve());
     }
     let recorder = Arc::clone(&app.recorder);
-    tokio::spawn(async move { recorder.enter_fetches().await });
+    tokio::spawn(async move { recorder.enter_sightings().await });
 
     let mut status = status::line(&app).await;
     systemd::ready(&status);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
@@ -11,6 +11,7 @@ use clap::{Arg, Args, Command};
 use ipnet::IpNet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::device::boot::{Policy, SeedAccess};
 use crate::http::public_url::PublicUrl;
 use crate::net::neighbours::ARP_TABLE;
 use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
@@ -93,6 +94,30 @@ pub struct Settings {
         default_value = "262144"
     )]
     pub record_bytes: NonZeroUsize,
+
+    /// When a box that boots from the network is installed: once, armed, always or never
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "POLICY",
+        default_value = "once"
+    )]
+    pub install: Policy,
+
+    /// Installations that may begin without one being reported done; then the box boots its disk
+    #[arg(long, env, global = true, value_name = "N", default_value = "3")]
+    pub install_attempts: NonZeroU64,
+
+    /// Who gets a box's user-data: open (whoever asks) or window (that box, while it is installed)
+    #[arg(
+        long,
+        env,
+        global = true,
+        value_name = "ACCESS",
+        default_value = "open"
+    )]
+    pub seed_access: SeedAccess,
 
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
     /// and the embedded default set; without it the password is gb10-change-me. The first login

@@ -9,6 +9,7 @@ use serde_with::{Map, serde_as};
 use super::booting::{ImageName, KernelArgs};
 use super::names::HostName;
 use super::staged_json::{Parse, typed};
+use crate::device::boot::Policy;
 use crate::device::mac::MacAddr;
 
 /// All devices of `devices.json`. In order, so that a fault that two of them make reads the same
@@ -34,6 +35,8 @@ pub struct KnownDevice {
     /// The other MACs of the same box: a GB10 has six or so.
     #[serde(default)]
     pub macs: Vec<MacAddr>,
+    /// When it is installed; without a word of its own, as the settings say.
+    pub install: Option<Policy>,
     /// What it is for, in the site's words.
     pub role: Option<String>,
     /// The image that it is installed from, where that is not the site's.

@@ -4,6 +4,7 @@
 //! `cargo test --test it` and `tests/run` take.
 
 mod fuzz;
+mod gate;
 mod house;
 mod support;
 
@@ -27,6 +28,7 @@ mod images {
 }
 
 mod http {
+    mod boot;
     mod boot_files;
     mod boot_loaders;
     mod boot_storm;
@@ -74,6 +76,7 @@ mod onboard {
 }
 
 mod store {
+    mod armed;
     mod bounds;
     mod crash;
     mod disk_faults;

@@ -1,9 +1,11 @@
 //! `gb10-provision-api boot`: what boxes boot from the network.
 
+mod grub;
 mod list;
 mod remove;
 mod stage;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +30,15 @@ pub enum BootAction {
         /// SHA-256 sum that a FILE must have; for several FILEs, once for each, in their order
         #[arg(long, value_name = "HEX")]
         sha256: Vec<Sum>,
+    },
+    /// Print GRUB's configuration, as the service gives it to a box that reaches it there
+    Grub {
+        /// The address of this host that boxes reach
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "10.88.0.1:8088")]
+        reached_at: SocketAddr,
+        /// Write it to {DATA_PATH}/boot/grub/grub.cfg, where TFTP serves it
+        #[arg(long)]
+        write: bool,
     },
     /// List the staged images, and who is installed from them
     List {
@@ -54,6 +65,7 @@ pub(super) fn run(settings: &Settings, action: BootAction) -> ExitCode {
             name,
             sha256,
         } => stage::run(&boot, files, name, sha256),
+        BootAction::Grub { reached_at, write } => grub::run(settings, reached_at, write),
         BootAction::List { json } => list::run(settings, &boot, json),
         BootAction::Remove { name, force } => remove::run(settings, &boot, &name, force),
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tracing::info;
 
-use crate::cli::who;
+use crate::cli::operator;
 use crate::images::{self, ImageError};
 use crate::message_id;
 use crate::service::journal;
@@ -21,7 +21,7 @@ pub(super) fn run(settings: &Settings, boot: &Path, name: &ImageName, force: boo
     match removed.and_then(|()| images::remove(boot, name)) {
         Ok(()) => {
             journal::init_for_operator();
-            let who = who();
+            let who = operator().who;
             info!(message_id = message_id::IMAGE_REMOVED, gb10.image = %name, who, "image removed: {name}, by {who}");
             println!("removed: {name}");
             ExitCode::SUCCESS

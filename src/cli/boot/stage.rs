@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use indicatif::DecimalBytes;
 use tracing::info;
 
+use crate::cli::operator;
 use crate::cli::progress::{bar, show};
-use crate::cli::who;
 use crate::images::{self, Order, Staged, Sum};
 use crate::message_id;
 use crate::service::journal;
@@ -83,7 +83,7 @@ fn print(boot: &Path, staged: &Staged) {
 
 fn tell_journal(staged: &Staged) {
     journal::init_for_operator();
-    let (image, who) = (&staged.image, who());
+    let (image, who) = (&staged.image, operator().who);
     let (name, iso) = (&image.name, crate::excerpt::shown(&image.iso.file));
     info!(message_id = message_id::IMAGE_STAGED, gb10.image = %name, file = &*iso, sha256 = image.iso.content.sha256, who, "image staged: {name}, of {iso}, by {who}");
 }

@@ -196,7 +196,7 @@ impl Check<'_> {
     fn look_into(&mut self, file: SeedFile, whose: Whose, name: String, text: &str) {
         let format = match file {
             SeedFile::UserData | SeedFile::VendorData => Format::of(text),
-            SeedFile::MetaData | SeedFile::NetworkConfig => None,
+            SeedFile::MetaData | SeedFile::NetworkConfig | SeedFile::GrubCfg => None,
         };
         if file == SeedFile::UserData && format == Some(Format::CloudConfig) {
             for found in findings(&yaml::value(text).unwrap_or_default()) {

@@ -158,10 +158,14 @@ const DEAD_PROXY: [(&str, &str); 3] = [
 /// Runs the commands of a section as the installer does, behind a proxy that is not there, with
 /// other paths in them.
 fn run(autoinstall: &Value, section: &str, paths: &[(&str, &Path)]) {
-    for command in autoinstall[section].as_array().unwrap() {
-        let mut command = command.as_str().unwrap().to_owned();
+    let commands = autoinstall[section].as_array().unwrap();
+    let commands: Vec<&str> = commands.iter().map(|it| it.as_str().unwrap()).collect();
+    for (path, _) in paths {
+        assert!(commands.join("\n").contains(path), "{commands:?}");
+    }
+    for command in commands {
+        let mut command = command.to_owned();
         for (path, instead) in paths {
-            assert!(command.contains(path), "{command}");
             command = command.replace(path, instead.to_str().unwrap());
         }
         let mut shell = Command::new("sh");
@@ -253,6 +257,41 @@ fn the_late_commands_go_by_no_proxy() {
     );
     let apt = autoinstall["apt"]["conf"].as_str().unwrap();
     assert_eq!(apt, "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n");
+}
+
+/// What ends an installation for the install gate. The server is away at first; a box must not hang
+/// for that, either.
+#[test]
+fn the_last_late_command_reports_the_end_once_the_server_is_back_and_waits_no_longer_than_that() {
+    needs!(PYTHON, Need::Program("curl"));
+    let service = Start::fresh().service();
+    let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+    let autoinstall = valid_autoinstall(&user_data);
+    let last = autoinstall["late-commands"].as_array().unwrap().last();
+    let last = last.unwrap().as_str().unwrap().to_owned();
+    let bounds = [
+        "--retry-max-time 300 ",
+        "--max-time 10 ",
+        "--connect-timeout 5 ",
+    ];
+    assert!(bounds.iter().all(|bound| last.contains(bound)), "{last}");
+
+    let address = service.address;
+    assert_eq!(service.stop().code(), Some(0));
+    // Something answers there that is no server.
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let mut shell = Command::new("sh");
+    let mut shell = shell.args(["-c", &last]).spawn().unwrap();
+    drop(listener.accept().unwrap());
+    drop(listener);
+    let service = Start::fresh().service_at(address);
+    assert!(shell.wait().unwrap().success());
+    let record = service.get(&format!("/clients/{MAC}")).json();
+    let event = &record["stages"][0];
+    assert_eq!(
+        (&event["stage"], &event["phase"]),
+        (&"install".into(), &"done".into())
+    );
 }
 
 /// YAML texts as PyYAML reads them.
