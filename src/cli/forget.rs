@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tracing::info;
 
-use super::who;
+use super::{Operator, operator};
 use crate::device::mac::MacAddr;
 use crate::files::layout;
 use crate::message_id;
@@ -23,8 +23,7 @@ pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
         }
     };
     journal::init_for_operator();
-    let uid = rustix::process::getuid().as_raw();
-    let who = who();
+    let Operator { uid, who } = operator();
     for mac in macs {
         if forgotten.contains(mac) {
             info!(message_id = message_id::DEVICE_FORGOTTEN, gb10.mac = %mac, uid, who, "device forgotten: {mac}, by {who}");

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod arm;
 mod boot;
 mod check;
 mod completions;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 use listenfd::ListenFd;
 use tracing::error;
 
+use self::arm::Which;
 use self::boot::BootAction;
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
@@ -81,6 +83,10 @@ enum Command {
         #[arg(required = true, value_name = "MAC")]
         macs: Vec<MacAddr>,
     },
+    /// Have devices installed at their next boot from the network, whatever became of them before
+    Arm(Which),
+    /// Take that back
+    Disarm(Which),
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions {
@@ -104,6 +110,8 @@ impl Cli {
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
+            Some(Command::Arm(which)) => arm::arm(&settings, &which),
+            Some(Command::Disarm(which)) => arm::disarm(&settings, &which),
             Some(Command::Completions { shell }) => completions::run(shell),
         }
     }
@@ -135,14 +143,22 @@ fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Templates {
     )
 }
 
+/// Who runs a command, for the journal.
+struct Operator {
+    uid: u32,
+    /// The name by which sudo knows them, else the uid.
+    who: String,
+}
+
+fn operator() -> Operator {
+    let uid = rustix::process::getuid().as_raw();
+    let name = std::env::var("SUDO_USER").ok();
+    let who = name.map_or_else(|| format!("uid {uid}"), |name| excerpt(&name));
+    Operator { uid, who }
+}
+
 /// A number of things: `1 fault`, `2 faults`.
 fn count(number: usize, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{s}")
-}
-
-/// Who runs this, for the journal: the user behind sudo, or the number of the user.
-fn who() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    std::env::var("SUDO_USER").map_or_else(|_| format!("uid {uid}"), |name| excerpt(&name))
 }

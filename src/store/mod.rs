@@ -8,17 +8,17 @@
 //! | `file` | the file: lock, read, replace, restore |
 //! | `probing` | whether the next report would go on record |
 //! | `unconfirmed` | which records give way in a full table |
-//! | `forget` | an operator takes a record out, whether a service runs or not |
+//! | `by_hand` | an operator changes records, whether a service runs or not |
 //! | `error` | why the state could not be read or changed |
 //!
 //! Two threads belong to a store. One commits. The other reads the file when somebody asks and it
 //! may have changed, once for all who wait: so no thread that serves requests ever waits for the
 //! disk. Both publish what they know as an [`Arc<Clients>`] in a watch channel.
 
+mod by_hand;
 pub mod clients;
 mod error;
 mod file;
-mod forget;
 mod probing;
 pub mod rounds;
 mod unconfirmed;
@@ -34,10 +34,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
+pub use by_hand::{alter_boots, forget};
 pub use clients::Clients;
 pub use error::StoreError;
 use file::StateFile;
-pub use forget::forget;
 use probing::Probing;
 use rounds::{Change, Message, Pending};
 use unconfirmed::Unconfirmed;
