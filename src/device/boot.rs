@@ -151,9 +151,9 @@ impl Boot {
         }
     }
 
-    /// Enters a report. The installation is done by the installer's word, or by the first boot of
-    /// what it installed; but a word of the installed system says nothing of an installation that
-    /// has not begun.
+    /// Enters a report. The installation is done by the installer's word, or by the first word of
+    /// what it installed: `first_boot`, or whichever stage the box begins with. But such a word says
+    /// nothing of an installation that has not begun.
     pub fn reported(
         &mut self,
         stage: Stage,
@@ -163,9 +163,8 @@ impl Boot {
         match (stage, phase) {
             (Stage::Install, Phase::Done) => self.done(at, self.is_installing()),
             (Stage::Install, _) => self.fetched(at),
-            (Stage::FirstBoot, _) => self.done(at, self.0.has("begun")),
-            _ if self.is_installed() => Ok(()),
-            _ => self.0.set("installed", &Rfc3339(at)),
+            _ if self.is_installed() && !self.is_installing() => Ok(()),
+            _ => self.done(at, self.0.has("begun")),
         }
     }
 

@@ -168,7 +168,7 @@ proptest! {
                     }
                     is_installed |= (stage, phase) == (Stage::Install, Phase::Done)
                         || stage != Stage::Install;
-                    if (stage, phase) == (Stage::Install, Phase::Done) || stage == Stage::FirstBoot {
+                    if (stage, phase) == (Stage::Install, Phase::Done) || stage != Stage::Install {
                         begun = 0;
                     }
                     // What was told is done, and a fetch begins nothing any more.
@@ -223,7 +223,13 @@ fn an_arming_ends_when_an_installation_is_reported_done_and_not_before() {
 }
 
 #[test]
-fn the_first_boot_of_what_was_installed_ends_an_arming_too() {
+fn the_first_word_of_what_was_installed_ends_an_arming_too() {
+    for first in [Stage::FirstBoot, Stage::Network, Stage::Ready] {
+        the_first_word_ends_an_arming(first);
+    }
+}
+
+fn the_first_word_ends_an_arming(first: Stage) {
     let mut boot = Boot::default();
     boot.arm(at(0), "ops").unwrap();
     boot.asked(&Asked {
@@ -235,9 +241,8 @@ fn the_first_boot_of_what_was_installed_ends_an_arming_too() {
     })
     .unwrap();
     boot.fetched(at(2)).unwrap();
-    boot.reported(Stage::FirstBoot, Phase::Start, at(3))
-        .unwrap();
-    assert!(!boot.is_armed() && boot.is_installed());
+    boot.reported(first, Phase::Start, at(3)).unwrap();
+    assert!(!boot.is_armed() && boot.is_installed(), "{first}");
 }
 
 #[test]
