@@ -132,7 +132,7 @@ impl Medium {
     }
 
     /// The file, to be read from its beginning, by one at a time.
-    pub(super) fn from_start(&self) -> Result<File, ImageError> {
+    pub(super) fn rewound(&self) -> Result<File, ImageError> {
         let mut file = self.file.try_clone().during("opening", &self.path)?;
         file.rewind().during("reading", &self.path)?;
         Ok(file)
@@ -140,7 +140,7 @@ impl Medium {
 
     /// bsdtar, which reads this.
     fn reader(&self, arguments: &[&str]) -> Result<Command, ImageError> {
-        let file = self.from_start()?;
+        let file = self.rewound()?;
         let mut reader = Command::new(READER);
         reader
             .args(arguments)

@@ -213,7 +213,7 @@ fn iso(
         return Ok((found, true));
     }
     let mut new = new_file(made, ISO, path)?;
-    let from = medium.from_start()?;
+    let from = medium.rewound()?;
     let copied = read_through(from, &medium.path, Some((new.file(), path)), &count)?;
     let synced = new.sync();
     synced.map_err(|failed| ImageError::replacing(path, failed))?;
@@ -222,7 +222,7 @@ fn iso(
 }
 
 fn hash(medium: &Medium, count: &dyn Fn(u64)) -> Result<Content, ImageError> {
-    read_through(medium.from_start()?, &medium.path, None, count)
+    read_through(medium.rewound()?, &medium.path, None, count)
 }
 
 fn write_record(made: &OwnedFd, image: &Image, path: &Path) -> Result<(), ImageError> {

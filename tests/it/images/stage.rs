@@ -230,7 +230,8 @@ fn media_without_what_boots_a_gb10_are_refused() {
     let foreign = program(X86_64, "");
     let packed_foreign = packed(&["gzip"], &foreign);
     let initrd = ("casper/initrd", &b"initrd"[..]);
-    let cases: [(&[(&str, &[u8])], &str); 6] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files<'_>, &str); 6] = [
         (&[("README", b"x")], "expected Ubuntu's live-server ISO"),
         (
             &[("casper/vmlinuz", &kernel)],
