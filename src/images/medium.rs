@@ -3,11 +3,13 @@
 //! Both are read by bsdtar(1) of libarchive, which gets the open file: what is read is the same file
 //! from the first look to the last.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use rustix::fs::OFlags;
 
 use super::ImageError;
 use super::error::During;
@@ -64,7 +66,12 @@ impl Medium {
     /// Opens a file, finds out what it is and lists what is in it.
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
         let unfit = |reason: String| ImageError::Unfit(path.to_owned(), reason);
-        let file = File::open(path).during("opening", path)?;
+        // Opening a named pipe must not wait for its writer.
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = options.open(path).during("opening", path)?;
         let found = file.metadata().during("looking at", path)?;
         if !found.is_file() {
             return Err(unfit("not a regular file".to_owned()));
