@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +24,8 @@ const READER: &str = "bsdtar";
 /// Where the primary volume descriptor stands (ECMA-119, 7.1.1 and 8.4), and how long it is.
 const DESCRIPTOR_AT: u64 = 16 * 2048;
 const DESCRIPTOR_BYTES: usize = 2048;
+/// Where the name of the volume stands in it.
+const VOLUME_NAME: Range<usize> = 40..72;
 /// How it begins: its type, the standard, the version.
 const DESCRIPTOR: &[u8] = b"\x01CD001\x01";
 
@@ -215,8 +218,10 @@ fn iso(descriptor: &[u8; DESCRIPTOR_BYTES], size: u64) -> Result<Kind, String> {
     let volume_bytes = number(80, 4) * number(128, 2);
     match size >= volume_bytes {
         true => {
-            let name = String::from_utf8_lossy(&descriptor[40..72]);
-            Ok(Kind::Iso(name.trim_end_matches([' ', '\0']).to_owned()))
+            let name = String::from_utf8_lossy(&descriptor[VOLUME_NAME]);
+            // It is printed on a terminal.
+            let name = one_line(name.trim_end_matches([' ', '\0']), VOLUME_NAME.len());
+            Ok(Kind::Iso(name))
         }
         false => Err(format!(
             "has {size} bytes, and is an ISO of {volume_bytes}: the download is incomplete"

@@ -1,7 +1,7 @@
 //! `gb10-provision-api boot stage`: what it takes, what it makes of it, and what it refuses.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -487,6 +487,18 @@ fn an_image_that_is_staged_again_is_replaced_as_a_whole() {
     );
     let former = std::io::read_to_string(under_way).unwrap();
     assert_eq!(former, "initrd 6.17.0-14-generic");
+}
+
+#[test]
+fn the_name_of_a_volume_does_nothing_to_a_terminal() {
+    needs!(TOOLS[0], TOOLS[1]);
+    let folder = Folder::new();
+    let file = File::options().write(true).open(folder.path(ISO)).unwrap();
+    file.write_all_at(b"\x1b[2J\nready\xff", 16 * 2048 + 40)
+        .unwrap();
+    let run = folder.stage(&[ISO, ARCHIVE]).well();
+    assert!(run.output.contains(r"(\u{1b}[2J\nready"), "{run:?}");
+    assert!(!run.output.contains('\x1b'), "{run:?}");
 }
 
 #[test]
