@@ -3,11 +3,14 @@
 //! Both are read by bsdtar(1) of libarchive, which gets the open file: what is read is the same file
 //! from the first look to the last.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use rustix::fs::OFlags;
 
 use super::ImageError;
 use super::error::During;
@@ -21,6 +24,8 @@ const READER: &str = "bsdtar";
 /// Where the primary volume descriptor stands (ECMA-119, 7.1.1 and 8.4), and how long it is.
 const DESCRIPTOR_AT: u64 = 16 * 2048;
 const DESCRIPTOR_BYTES: usize = 2048;
+/// Where the name of the volume stands in it.
+const VOLUME_NAME: Range<usize> = 40..72;
 /// How it begins: its type, the standard, the version.
 const DESCRIPTOR: &[u8] = b"\x01CD001\x01";
 
@@ -64,7 +69,12 @@ impl Medium {
     /// Opens a file, finds out what it is and lists what is in it.
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
         let unfit = |reason: String| ImageError::Unfit(path.to_owned(), reason);
-        let file = File::open(path).during("opening", path)?;
+        // Opening a named pipe must not wait for its writer.
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = options.open(path).during("opening", path)?;
         let found = file.metadata().during("looking at", path)?;
         if !found.is_file() {
             return Err(unfit("not a regular file".to_owned()));
@@ -132,7 +142,7 @@ impl Medium {
     }
 
     /// The file, to be read from its beginning, by one at a time.
-    pub(super) fn from_start(&self) -> Result<File, ImageError> {
+    pub(super) fn rewound(&self) -> Result<File, ImageError> {
         let mut file = self.file.try_clone().during("opening", &self.path)?;
         file.rewind().during("reading", &self.path)?;
         Ok(file)
@@ -140,7 +150,7 @@ impl Medium {
 
     /// bsdtar, which reads this.
     fn reader(&self, arguments: &[&str]) -> Result<Command, ImageError> {
-        let file = self.from_start()?;
+        let file = self.rewound()?;
         let mut reader = Command::new(READER);
         reader
             .args(arguments)
@@ -208,8 +218,10 @@ fn iso(descriptor: &[u8; DESCRIPTOR_BYTES], size: u64) -> Result<Kind, String> {
     let volume_bytes = number(80, 4) * number(128, 2);
     match size >= volume_bytes {
         true => {
-            let name = String::from_utf8_lossy(&descriptor[40..72]);
-            Ok(Kind::Iso(name.trim_end_matches([' ', '\0']).to_owned()))
+            let name = String::from_utf8_lossy(&descriptor[VOLUME_NAME]);
+            // It is printed on a terminal.
+            let name = one_line(name.trim_end_matches([' ', '\0']), VOLUME_NAME.len());
+            Ok(Kind::Iso(name))
         }
         false => Err(format!(
             "has {size} bytes, and is an ISO of {volume_bytes}: the download is incomplete"

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -53,75 +53,59 @@ pub struct Staged {
 /// The folder is as it was then, unless it could not be synced after the image had got its place.
 pub fn stage(boot: &Path, order: &Order, progress: Progress<'_>) -> Result<Staged, ImageError> {
     let opened = order.files.iter().map(|(path, _)| Medium::open(path));
-    let media = opened.collect::<Result<Vec<_>, _>>()?;
-    let sorted = Media::sort(&media)?;
-    let pair = sorted.kernel_and_initrd()?;
-    let loaders = sorted.loaders(boot)?;
+    let opened = opened.collect::<Result<Vec<_>, _>>()?;
+    let media = Media::sort(&opened)?;
+    let pair = media.kernel_and_initrd()?;
+    let loaders = media.loaders(boot)?;
     let name = match &order.name {
         Some(name) => name.clone(),
-        None => sorted.name()?,
+        None => media.name()?,
     };
-    let sum_of = |medium: &Medium| {
-        let mut given = order.files.iter();
-        given.find_map(|(path, sum)| sum.as_ref().filter(|_| *path == medium.path))
-    };
-    if let Some(archive) = sorted.archive
-        && let Some(sum) = sum_of(archive)
+    if let Some(archive) = media.archive
+        && let Some(sum) = order.sum_of(archive)
     {
         sum.check(&archive.path, &hash(archive, &|_| ())?)?;
     }
 
     let place = BootFolder::lock(boot)?;
-    let made = place.begin()?;
-    let path = folder(boot).join(name.as_str());
-    let at = |file: &str| path.join(file);
-    let kernel = part(
-        &pair.kernel,
-        new_file(&made, KERNEL, &at(KERNEL))?,
-        &at(KERNEL),
-    )?;
-    let version = kernel_version(&made, &pair.kernel, &at(KERNEL))?;
-    let initrd = part(
-        &pair.initrd,
-        new_file(&made, INITRD, &at(INITRD))?,
-        &at(INITRD),
-    )?;
-    let mut new_loaders = Vec::new();
-    for (source, name) in loaders.iter().flatten().zip(LOADERS) {
-        new_loaders.push((
-            loader(&place, source, name, &boot.join(name))?,
-            boot.join(name),
-        ));
+    let making = Making {
+        folder: place.begin()?,
+        path: folder(boot).join(name.as_str()),
+    };
+    let kernel = Kernel {
+        content: making.part(&pair.kernel, KERNEL)?,
+        version: making.kernel_version(&pair.kernel)?,
+        hwe: pair.is_hwe,
+    };
+    let initrd = making.part(&pair.initrd, INITRD)?;
+    let sources = loaders.iter().flatten().zip(LOADERS);
+    let new_loaders = sources.map(|(source, name)| loader(&place, boot, source, name));
+    let new_loaders = new_loaders.collect::<Result<Vec<_>, _>>()?;
+    let (iso, is_linked) = making.iso(media.iso, progress)?;
+    if let Some(sum) = order.sum_of(media.iso) {
+        sum.check(&media.iso.path, &iso)?;
     }
-    let (iso, is_linked) = iso(sorted.iso, &made, &at(ISO), progress)?;
-    if let Some(sum) = sum_of(sorted.iso) {
-        sum.check(&sorted.iso.path, &iso)?;
-    }
-    for medium in &media {
+    for medium in &opened {
         medium.check_unchanged()?;
     }
-    let file = sorted.iso.path.file_name().unwrap_or_default();
+    let file = media.iso.path.file_name().unwrap_or_default();
     let image = Image {
-        name: name.clone(),
+        name,
         staged_at: Timestamp::now(),
-        kernel: Kernel {
-            version,
-            hwe: pair.is_hwe,
-            content: kernel,
-        },
+        kernel,
         initrd,
         iso: Iso {
             file: file.to_string_lossy().into_owned(),
-            volume: sorted.volume.to_owned(),
+            volume: media.volume.to_owned(),
             content: iso,
         },
     };
-    write_record(&made, &image, &at(IMAGE_FILE))?;
+    making.record(&image)?;
 
     // What may yet be refused comes first.
-    place.finish(&made, &name)?;
-    for (loader, path) in new_loaders {
-        placed(loader, &path)?;
+    place.finish(&making.folder, &image.name)?;
+    for (new, name) in new_loaders.into_iter().zip(LOADERS) {
+        placed(new, &boot.join(name))?;
     }
     place.sync()?;
     Ok(Staged {
@@ -131,44 +115,93 @@ pub fn stage(boot: &Path, order: &Order, progress: Progress<'_>) -> Result<Stage
     })
 }
 
-/// Copies a part from where it comes from, and waits until it is on the disk.
-fn copy(source: &Source<'_>, new: &mut NewVersion<'_>, path: &Path) -> Result<Content, ImageError> {
-    let copied = source
-        .read(|from| read_through(from, &source.path(), Some((new.file(), path)), &|_| ()))?;
-    let synced = new.sync();
-    synced.map_err(|failed| ImageError::replacing(path, failed))?;
-    match copied.size {
-        0 => Err(ImageError::Unfit(source.path(), "is empty".to_owned())),
-        _ => Ok(copied),
+impl Order {
+    /// The sum that was given for a file.
+    fn sum_of(&self, medium: &Medium) -> Option<&Sum> {
+        let mut files = self.files.iter();
+        files.find_map(|(path, sum)| sum.as_ref().filter(|_| *path == medium.path))
     }
 }
 
-/// Copies the kernel or the initrd.
-fn part(source: &Source<'_>, mut new: NewVersion<'_>, path: &Path) -> Result<Content, ImageError> {
-    let copied = copy(source, &mut new, path)?;
-    placed(new, path)?;
-    Ok(copied)
+/// An image that is being made.
+struct Making {
+    folder: OwnedFd,
+    /// Where it will be, which is told in an error.
+    path: PathBuf,
 }
 
-fn placed(new: NewVersion<'_>, path: &Path) -> Result<(), ImageError> {
-    let placed = new.take_place().map(drop);
-    placed.map_err(|failed| ImageError::replacing(path, failed))
+impl Making {
+    /// Copies the kernel or the initrd.
+    fn part(&self, source: &Source<'_>, name: &'static str) -> Result<Content, ImageError> {
+        let path = self.path.join(name);
+        let mut new = new_file(&self.folder, name, &path)?;
+        let copied = copy(source, &mut new, &path)?;
+        placed(new, &path)?;
+        Ok(copied)
+    }
+
+    /// The version of the kernel that was copied, which must be one for arm64.
+    fn kernel_version(&self, source: &Source<'_>) -> Result<Option<String>, ImageError> {
+        let path = self.path.join(KERNEL);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.folder, KERNEL, flags, Mode::empty());
+        let mut file = File::from(opened.during("opening", &path)?);
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).during("reading", &path)?;
+        kernel::version(&bytes).map_err(|what| {
+            ImageError::Unfit(source.path(), format!("{what}: expected one for arm64"))
+        })
+    }
+
+    /// Gives the ISO a second name here, or copies it; and whether it is the former.
+    fn iso(&self, iso: &Medium, progress: Progress<'_>) -> Result<(Content, bool), ImageError> {
+        let path = self.path.join(ISO);
+        let done = Cell::new(0);
+        let count = |bytes| {
+            done.set(done.get() + bytes);
+            progress(done.get(), iso.size);
+        };
+        if link(&iso.file, &self.folder, ISO) {
+            let found = hash(iso, &count)?;
+            // It may have been downloaded a moment ago.
+            rustix::fs::fsync(&iso.file).during("fsync of", &iso.path)?;
+            return Ok((found, true));
+        }
+        let mut new = new_file(&self.folder, ISO, &path)?;
+        let target = Some((new.file(), &*path));
+        let copied = read_through(iso.rewound()?, &iso.path, target, &count)?;
+        synced(&new, &path)?;
+        placed(new, &path)?;
+        Ok((copied, false))
+    }
+
+    /// Writes `image.json`.
+    fn record(&self, image: &Image) -> Result<(), ImageError> {
+        let path = self.path.join(IMAGE_FILE);
+        let mut new = new_file(&self.folder, IMAGE_FILE, &path)?;
+        let text = serde_json::to_string_pretty(image).map_err(io::Error::from);
+        let written = text.and_then(|text| writeln!(new.file(), "{text}"));
+        written.during("writing", &path)?;
+        synced(&new, &path)?;
+        placed(new, &path)
+    }
 }
 
-/// Copies shim or GRUB, which wait for their places.
+/// Copies shim or GRUB, which then waits for its place.
 fn loader<'a>(
     place: &'a BootFolder,
+    boot: &Path,
     source: &Source<'_>,
     name: &'static str,
-    path: &Path,
 ) -> Result<NewVersion<'a>, ImageError> {
+    let path = boot.join(name);
     let mut new = place.loader(name)?;
-    copy(source, &mut new, path)?;
+    copy(source, &mut new, &path)?;
     let mut start = Vec::new();
-    let file = new.file();
-    (file.seek(SeekFrom::Start(0)))
-        .and_then(|_| file.take(kernel::HEADER_BYTES).read_to_end(&mut start))
-        .during("reading", path)?;
+    let mut file: &File = new.file();
+    let read = file.rewind();
+    read.and_then(|()| file.take(kernel::HEADER_BYTES).read_to_end(&mut start))
+        .during("reading", &path)?;
     match kernel::is_arm64_program(&start) {
         true => Ok(new),
         false => Err(ImageError::Unfit(
@@ -178,59 +211,27 @@ fn loader<'a>(
     }
 }
 
-/// The version of the kernel that was copied, which must be one for arm64.
-fn kernel_version(
-    made: &OwnedFd,
-    source: &Source<'_>,
-    path: &Path,
-) -> Result<Option<String>, ImageError> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(made, KERNEL, flags, Mode::empty()).during("opening", path)?;
-    let mut bytes = Vec::new();
-    File::from(file)
-        .read_to_end(&mut bytes)
-        .during("reading", path)?;
-    kernel::version(&bytes)
-        .map_err(|what| ImageError::Unfit(source.path(), format!("{what}: expected one for arm64")))
-}
-
-/// Gives the ISO a second name in the folder, or copies it there; and whether it is the former.
-fn iso(
-    medium: &Medium,
-    made: &OwnedFd,
-    path: &Path,
-    progress: Progress<'_>,
-) -> Result<(Content, bool), ImageError> {
-    let done = Cell::new(0);
-    let count = |bytes| {
-        done.set(done.get() + bytes);
-        progress(done.get(), medium.size);
-    };
-    if link(&medium.file, made, ISO) {
-        let found = hash(medium, &count)?;
-        // It may have been downloaded a moment ago.
-        rustix::fs::fsync(&medium.file).during("fsync of", &medium.path)?;
-        return Ok((found, true));
+/// Copies a part from where it comes from, and waits until it is on the disk.
+fn copy(source: &Source<'_>, new: &mut NewVersion<'_>, path: &Path) -> Result<Content, ImageError> {
+    let target = Some((new.file(), path));
+    let copied = source.read(|from| read_through(from, &source.path(), target, &|_| ()))?;
+    synced(new, path)?;
+    match copied.size {
+        0 => Err(ImageError::Unfit(source.path(), "is empty".to_owned())),
+        _ => Ok(copied),
     }
-    let mut new = new_file(made, ISO, path)?;
-    let from = medium.from_start()?;
-    let copied = read_through(from, &medium.path, Some((new.file(), path)), &count)?;
-    let synced = new.sync();
-    synced.map_err(|failed| ImageError::replacing(path, failed))?;
-    placed(new, path)?;
-    Ok((copied, false))
 }
 
 fn hash(medium: &Medium, count: &dyn Fn(u64)) -> Result<Content, ImageError> {
-    read_through(medium.from_start()?, &medium.path, None, count)
+    read_through(medium.rewound()?, &medium.path, None, count)
 }
 
-fn write_record(made: &OwnedFd, image: &Image, path: &Path) -> Result<(), ImageError> {
-    let mut new = new_file(made, IMAGE_FILE, path)?;
-    let text = serde_json::to_string_pretty(image).map_err(std::io::Error::from);
-    let written = text.and_then(|text| writeln!(new.file(), "{text}"));
-    written.during("writing", path)?;
+fn synced(new: &NewVersion<'_>, path: &Path) -> Result<(), ImageError> {
     let synced = new.sync();
-    synced.map_err(|failed| ImageError::replacing(path, failed))?;
-    placed(new, path)
+    synced.map_err(|failed| ImageError::replacing(path, failed))
+}
+
+fn placed(new: NewVersion<'_>, path: &Path) -> Result<(), ImageError> {
+    let placed = new.take_place().map(drop);
+    placed.map_err(|failed| ImageError::replacing(path, failed))
 }

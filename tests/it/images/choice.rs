@@ -2,13 +2,13 @@
 
 use gb10_provision_api::images::{chosen, kernel_args};
 use gb10_provision_api::site::{ImageName, KernelArgs, KnownDevice, Site};
-use serde_json::json;
+use serde_json::{Value, json};
 
-fn site(values: serde_json::Value) -> Site {
+fn site(values: Value) -> Site {
     Site(serde_json::from_value(values).unwrap())
 }
 
-fn device(values: serde_json::Value) -> KnownDevice {
+fn device(values: Value) -> KnownDevice {
     serde_json::from_value(values).unwrap()
 }
 
@@ -22,12 +22,13 @@ fn the_box_s_own_image_comes_before_the_site_s_and_that_before_the_only_one() {
     let (own, of_site) = (json!({"image": "own"}), json!({"image": "site"}));
     let none = "no image is staged";
     // What devices.json says of the box, what site.json says, what is staged, what it gets.
-    let table: &[(
-        &serde_json::Value,
-        &serde_json::Value,
-        &[&str],
-        Result<&str, &str>,
-    )] = &[
+    type Row<'a> = (
+        &'a Value,
+        &'a Value,
+        &'a [&'a str],
+        Result<&'a str, &'a str>,
+    );
+    let table: &[Row<'_>] = &[
         (&own, &of_site, &["own", "site"], Ok("own")),
         (&own, &nobody, &["own", "site"], Ok("own")),
         (
@@ -79,7 +80,7 @@ fn the_box_s_own_image_comes_before_the_site_s_and_that_before_the_only_one() {
 #[test]
 fn a_box_s_own_kernel_arguments_replace_those_of_the_site() {
     let of_site = site(json!({"kernel_args": "console=ttyS0 quiet"}));
-    let args = |device: Option<serde_json::Value>, site| {
+    let args = |device: Option<Value>, site| {
         kernel_args(device.map(self::device).as_ref(), site)
             .as_str()
             .to_owned()

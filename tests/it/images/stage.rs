@@ -1,12 +1,14 @@
 //! `gb10-provision-api boot stage`: what it takes, what it makes of it, and what it refuses.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use super::media::*;
-use crate::support::needs::{Need, needs};
+use crate::support::needs::{Need, needs, skip};
 use crate::support::system;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const TOOLS: [Need; 2] = [Need::Program("bsdtar"), Need::Program("xorriso")];
 
@@ -71,7 +73,7 @@ fn everybody_may_read_it_whatever_the_umask_of_who_stages() {
     let folder = Folder::new();
     // It cannot be linked, for then it would be as its owner has it.
     fs::set_permissions(folder.path(ISO), Permissions::from_mode(0o600)).unwrap();
-    let mut command = std::process::Command::new("sh");
+    let mut command = Command::new("sh");
     let script = r#"umask 077; exec "$0" boot stage "$@""#;
     command.args(["-c", script, crate::support::BINARY, ISO, ARCHIVE]);
     command
@@ -212,6 +214,17 @@ fn what_is_no_image_is_refused_with_what_came_and_what_was_expected() {
     folder
         .stage(&[ISO, "data"])
         .refused(&["data: not a regular file"]);
+    mknodat(
+        CWD,
+        folder.path("pipe"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    folder
+        .stage(&["pipe"])
+        .refused(&["pipe: not a regular file"]);
     folder
         .stage(&[ARCHIVE])
         .refused(&["0 ISO and 1 archive", "expected one ISO"]);
@@ -230,7 +243,8 @@ fn media_without_what_boots_a_gb10_are_refused() {
     let foreign = program(X86_64, "");
     let packed_foreign = packed(&["gzip"], &foreign);
     let initrd = ("casper/initrd", &b"initrd"[..]);
-    let cases: [(&[(&str, &[u8])], &str); 6] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Files<'_>, &str); 6] = [
         (&[("README", b"x")], "expected Ubuntu's live-server ISO"),
         (
             &[("casper/vmlinuz", &kernel)],
@@ -362,6 +376,59 @@ fn shim_and_grub_come_from_the_archive_or_stay_and_without_any_nothing_is_staged
     assert_eq!(folder.snapshot(), before);
 }
 
+/// With packages that this machine need not have: their files in a mount namespace.
+#[test]
+fn without_an_archive_the_loaders_of_the_host_s_packages_are_taken() {
+    needs!(TOOLS[0], TOOLS[1], Need::Mounts);
+    let folder = Folder::new();
+    let usr = |path: &str, bytes: &[u8]| folder.write(&format!("usr-lib/{path}"), bytes);
+    usr(
+        "grub/arm64-efi-signed/grubnetaa64.efi.signed",
+        &loader("host's GRUB"),
+    );
+    fs::create_dir(folder.path("work")).unwrap();
+    let script = r#"
+        mount -t overlay -o "lowerdir=/usr/lib,upperdir=$PWD/usr-lib,workdir=$PWD/work" overlay /usr/lib || exit 77
+        exec "$0" boot stage "$@""#;
+    let stage = |name: &str| {
+        let mut command = Command::new("unshare");
+        command
+            .args([
+                "--mount",
+                "sh",
+                "-c",
+                script,
+                crate::support::BINARY,
+                ISO,
+                "--name",
+                name,
+            ])
+            .current_dir(folder.path(""))
+            .env("DATA_PATH", folder.path("data"));
+        Run::of(command.output().unwrap())
+    };
+    let run = stage("a");
+    if run.code == Some(77) {
+        return skip("needs to mount an overlay");
+    }
+    run.well();
+    let read = |name| fs::read(folder.boot().join(name)).unwrap();
+    if !fs::exists("/usr/lib/shim/shimaa64.efi.signed").unwrap() {
+        assert_eq!(read("bootaa64.efi"), loader("shim of the ISO"));
+    }
+    assert_eq!(read("grubaa64.efi"), loader("host's GRUB"));
+
+    usr("shim/shimaa64.efi.signed", &loader("host's shim"));
+    fs::remove_dir_all(folder.boot()).unwrap();
+    let run = stage("b").well();
+    assert!(
+        run.output
+            .contains("shim: /usr/lib/shim/shimaa64.efi.signed\n"),
+        "{run:?}"
+    );
+    assert_eq!(read("bootaa64.efi"), loader("host's shim"));
+}
+
 #[test]
 fn an_image_is_named_by_its_iso_or_by_the_operator_and_several_stand_side_by_side() {
     needs!(TOOLS[0], TOOLS[1]);
@@ -420,6 +487,18 @@ fn an_image_that_is_staged_again_is_replaced_as_a_whole() {
     );
     let former = std::io::read_to_string(under_way).unwrap();
     assert_eq!(former, "initrd 6.17.0-14-generic");
+}
+
+#[test]
+fn the_name_of_a_volume_does_nothing_to_a_terminal() {
+    needs!(TOOLS[0], TOOLS[1]);
+    let folder = Folder::new();
+    let file = File::options().write(true).open(folder.path(ISO)).unwrap();
+    file.write_all_at(b"\x1b[2J\nready\xff", 16 * 2048 + 40)
+        .unwrap();
+    let run = folder.stage(&[ISO, ARCHIVE]).well();
+    assert!(run.output.contains(r"(\u{1b}[2J\nready"), "{run:?}");
+    assert!(!run.output.contains('\x1b'), "{run:?}");
 }
 
 #[test]
