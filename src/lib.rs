@@ -16,7 +16,7 @@
 //! | 3 | [`store`], [`seed`], [`onboard`], [`net`] |
 //! | 2 | [`site`] |
 //! | 1 | [`device`], [`files`] |
-//! | 0 | [`embedded`], [`excerpt`], [`message_id`] |
+//! | 0 | [`embedded`], [`excerpt`], [`message_id`], [`nearest`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -28,6 +28,7 @@ mod excerpt;
 mod files;
 mod http;
 mod message_id;
+mod nearest;
 pub mod net;
 mod onboard;
 mod recorder;
