@@ -8,6 +8,7 @@ mod house;
 mod support;
 
 mod cli {
+    mod command_line;
     mod golden;
 }
 
