@@ -5,6 +5,7 @@
 
 mod fuzz;
 mod house;
+mod release;
 mod support;
 
 mod cli {

@@ -590,7 +590,7 @@ fn a_fault_is_told_with_its_line_and_column_before_the_reason() {
         (
             "devices.json",
             devices,
-            "devices.json:1:33: unknown field `hostnam`",
+            "devices.json:1:32: unknown field `hostnam`",
         ),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();

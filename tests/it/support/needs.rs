@@ -91,7 +91,7 @@ impl Need {
             Self::LoopMounts => (can_loop_mount(), "needs to mount an ext4".to_owned()),
             Self::NetworkNamespaces => (
                 in_path("curl") && can_make_network_namespaces(),
-                "needs ip, curl and the right to make network namespaces".to_owned(),
+                "needs ip, curl, and to run programs in network namespaces, as a plain chroot cannot".to_owned(),
             ),
             Self::Ipv6 => (
                 std::net::TcpListener::bind("[::1]:0").is_ok(),
