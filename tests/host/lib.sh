@@ -228,7 +228,8 @@ boot_with_filter() {
 find_leader() {
     local pid child
     pid=$(<"$work/$1/nspawn")
-    for child in $(<"/proc/$pid/task/$pid/children"); do
+    # Not by $(<FILE): bash ends the whole check where the file is gone, and says nothing.
+    for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
         if grep --quiet --perl-regexp '^NSpid:.*\t1$' "/proc/$child/status"; then
             echo "$child" >"$work/$1/leader"
             return 0
