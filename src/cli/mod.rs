@@ -23,7 +23,7 @@ use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
 use crate::files::layout;
 use crate::seed::{SeedFile, Templates};
-use crate::service::settings::Settings;
+use crate::service::settings::{Settings, address};
 use crate::service::{self, installed, journal};
 use crate::site::SiteFiles;
 
@@ -60,7 +60,7 @@ enum Command {
         #[arg(default_value = "user-data", value_parser = seed_file)]
         file: SeedFile,
         /// The address of this host that the box reaches, as in `lan_ip` and `provision_url`
-        #[arg(long, value_name = "ADDRESS:PORT", default_value = "10.88.0.1:8088")]
+        #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, default_value = "10.88.0.1:8088")]
         reached_at: SocketAddr,
     },
     /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json

@@ -109,7 +109,7 @@ pub struct Settings {
 }
 
 /// Reads an address with its port.
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
+pub fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let expected = "expected an address and a port, such as 10.88.0.1:8088 or [::1]:8088";
     text.parse().map_err(|_| expected)
 }

@@ -220,6 +220,29 @@ fn a_command_fails_where_there_is_no_data_folder() {
 }
 
 #[test]
+fn a_wrong_argument_of_a_command_is_told_what_was_expected() {
+    for (arguments, expected) in [
+        (&["render", "kitchen"][..], "expected six octets"),
+        (&["render", MAC, "seed"], "expected user-data, meta-data"),
+        (
+            &["render", MAC, "--reached-at", "10.88.0.1"],
+            "expected an address and a port, such as 10.88.0.1:8088",
+        ),
+        (&["forget", "no-mac"], "expected six octets"),
+        (&["completions", "csh"], "possible values: bash"),
+        (
+            &["check", "--max-clients", "7"],
+            "unexpected argument '--max-clients'",
+        ),
+    ] {
+        let output = Command::new(BINARY).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
 fn the_help_of_a_command_lists_only_what_concerns_it() {
     for (command, own) in [
         (&["check"][..], &["--json"][..]),
