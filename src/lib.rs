@@ -16,7 +16,7 @@
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
 //! | 2 | [`site`], [`gate`] |
 //! | 1 | [`device`], [`files`] |
-//! | 0 | [`embedded`], [`excerpt`], [`message_id`] |
+//! | 0 | [`embedded`], [`excerpt`], [`message_id`], [`nearest`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -30,6 +30,7 @@ pub mod gate;
 mod http;
 pub mod images;
 mod message_id;
+mod nearest;
 pub mod net;
 mod onboard;
 mod recorder;

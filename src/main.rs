@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use gb10_provision_api::cli::Cli;
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Cli::of_arguments().run()
 }

@@ -168,3 +168,13 @@ install_missing() {
             || echo "apt-get failed, tests that need them are skipped: ${missing[*]}"
     fi
 }
+
+# --- the source -------------------------------------------------------------
+
+# source_files: those that the package is made of, each with a NUL behind it. The current folder is
+# the source's, which may be a clone or an unpacked tarball, and may have been built in.
+source_files() {
+    find Cargo.toml Cargo.lock LICENSE* docs src templates systemd packaging debian \
+        \( -path debian/made -o -path debian/.debhelper -o -path debian/gb10-provision-api \) -prune -o \
+        ! -type d ! -name '*.debhelper*' ! -name '*.substvars' ! -path debian/files -print0 | sort -z
+}

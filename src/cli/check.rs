@@ -54,6 +54,9 @@ fn add_site(report: &mut Report, settings: &Settings, site_files: &SiteFiles) {
     let advice = site.advice().into_iter();
     let advice = advice.map(|advice| finding(Fault::new(SITE_FILE, advice)));
     report.notes.extend(advice);
+    let misspelt = site.misspelt().into_iter();
+    let misspelt = misspelt.map(|hint| finding(Fault::new(SITE_FILE, hint)));
+    report.notes.extend(misspelt);
 }
 
 /// What is to be said of the images that the files name.

@@ -9,11 +9,15 @@ mod manifest;
 mod progress;
 mod render;
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use listenfd::ListenFd;
 use tracing::error;
@@ -25,8 +29,8 @@ use crate::device::mac::MacAddr;
 use crate::excerpt::excerpt;
 use crate::files::layout;
 use crate::seed::{SeedFile, Templates};
-use crate::service::settings::Settings;
-use crate::service::{self, journal};
+use crate::service::settings::{Settings, address};
+use crate::service::{self, installed, journal};
 use crate::site::SiteFiles;
 
 /// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
@@ -62,7 +66,7 @@ enum Command {
         #[arg(default_value = "user-data", value_parser = seed_file)]
         file: SeedFile,
         /// The address of this host that the box reaches, as in `lan_ip` and `provision_url`
-        #[arg(long, value_name = "ADDRESS:PORT", default_value = "10.88.0.1:8088")]
+        #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, default_value = "10.88.0.1:8088")]
         reached_at: SocketAddr,
     },
     /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
@@ -87,18 +91,48 @@ enum Command {
     Arm(Which),
     /// Take that back
     Disarm(Which),
-    /// Print the completions of a shell
-    #[command(hide = true)]
+    /// Print the completions of a shell; the package installs those of bash, zsh and fish
     Completions {
         /// The shell.
         shell: Shell,
     },
 }
 
+/// The exit status where an option or a setting is wrong, as clap has it.
+const WRONG_SETTING: u8 = 2;
+
 impl Cli {
+    /// The command line of this process. A command that is told of no data folder works on that of
+    /// the installed service, with the service's settings.
+    pub fn of_arguments() -> Self {
+        let mut matches = Self::command().get_matches();
+        if is_told_no_folder(&matches) {
+            let settings = installed::environment();
+            matches = with_defaults(Self::command(), &settings)
+                .try_get_matches()
+                .unwrap_or_else(|error| {
+                    let _ = error.print();
+                    eprintln!(
+                        "note: settings that are not given are those of {}",
+                        installed::UNIT
+                    );
+                    std::process::exit(error.exit_code())
+                });
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Does what the command line says.
     pub fn run(self) -> ExitCode {
         let Self { command, settings } = self;
+        let is_of_data = !matches!(command, None | Some(Command::Completions { .. }));
+        if is_of_data && let Err(reason) = is_folder(&settings.data_path) {
+            eprintln!(
+                "{}: {reason}: expected the service's data folder, by --data-path or DATA_PATH",
+                settings.data_path.display()
+            );
+            return ExitCode::FAILURE;
+        }
         match command {
             None => serve(&settings),
             Some(Command::Check { json }) => check::run(&settings, json),
@@ -117,15 +151,49 @@ impl Cli {
     }
 }
 
+/// Whether there is a command, and the data folder is only a guess.
+fn is_told_no_folder(matches: &ArgMatches) -> bool {
+    let command = matches.subcommand();
+    command.is_some_and(|(name, matches)| {
+        name != "completions"
+            && matches.value_source("data_path") == Some(ValueSource::DefaultValue)
+    })
+}
+
+/// The command line with these settings, by their variables, in place of the built-in defaults.
+fn with_defaults(command: clap::Command, settings: &BTreeMap<String, String>) -> clap::Command {
+    command.mut_args(|arg| {
+        let variable = arg.get_env().and_then(|name| name.to_str());
+        match variable.and_then(|name| settings.get(name)) {
+            // Once in the life of the process.
+            Some(value) => arg.default_value(&*value.clone().leak()),
+            None => arg,
+        }
+    })
+}
+
+fn is_folder(path: &Path) -> Result<(), String> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err("no folder".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err("no such folder".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn serve(settings: &Settings) -> ExitCode {
     // As listenfd asks, before there is any thread.
     let inherited = ListenFd::from_env();
+    let is_by_setting = inherited.len() == 0;
     let quotas = journal::init(&settings.log);
     match service::run(settings, inherited, &quotas) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             error!("{reason}");
-            ExitCode::FAILURE
+            match is_by_setting && reason.is_of_the_address() {
+                true => ExitCode::from(WRONG_SETTING),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -5,6 +5,22 @@ use std::fmt;
 /// Longest reason, in bytes: a few lines of a terminal.
 const REASON_BYTES: usize = 512;
 
+/// A place in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in it, from 1, where that is known.
+    pub column: Option<usize>,
+}
+
+impl From<usize> for Place {
+    /// A line as a whole.
+    fn from(line: usize) -> Self {
+        Self { line, column: None }
+    }
+}
+
 /// A fault. No variable of a device and no text of the file is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -12,6 +28,8 @@ pub struct Fault {
     pub file: String,
     /// The line in the file, from 1.
     pub line: Option<usize>,
+    /// The column in the line, from 1, where that is known.
+    pub column: Option<usize>,
     /// What is wrong.
     pub reason: String,
 }
@@ -28,7 +46,17 @@ impl Fault {
         Self {
             file: file.to_owned(),
             line: None,
+            column: None,
             reason,
+        }
+    }
+
+    /// The same fault, at a place of the file if one is given.
+    pub fn at(self, place: Option<Place>) -> Self {
+        Self {
+            line: place.map(|place| place.line),
+            column: place.and_then(|place| place.column),
+            ..self
         }
     }
 
@@ -40,9 +68,10 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.file, self.reason),
-            None => write!(f, "{}: {}", self.file, self.reason),
+        write!(f, "{}:", self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, "{number}:")?;
         }
+        write!(f, " {}", self.reason)
     }
 }

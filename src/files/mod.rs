@@ -7,4 +7,4 @@ pub mod replace;
 pub mod staged;
 pub mod stamp;
 
-pub use fault::Fault;
+pub use fault::{Fault, Place};

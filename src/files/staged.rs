@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::fault::Place;
 use super::stamp::{FileStamp, Watch};
 
 /// How long a file that is gone, or was emptied, counts as it was.
@@ -49,8 +50,8 @@ pub enum Unread {
 pub struct Trouble {
     /// Whether reading failed, which tells nothing of the content.
     pub is_unread: bool,
-    /// The line in the file, from 1.
-    pub line: Option<usize>,
+    /// Where in the file it is.
+    pub place: Option<Place>,
     /// What is wrong.
     pub reason: String,
 }
@@ -74,7 +75,7 @@ impl<T> Kept<T> {
     pub fn read(
         path: &Path,
         before: Option<Self>,
-        parse: impl FnOnce(String) -> Result<T, (Option<usize>, String)>,
+        parse: impl FnOnce(String) -> Result<T, (Option<Place>, String)>,
     ) -> Self {
         let (now, wall_clock) = (Instant::now(), SystemTime::now());
         let (stamp, text) = read_text(path);
@@ -113,7 +114,7 @@ impl<T> Kept<T> {
                 let is_empty = text.is_empty();
                 match parse(text) {
                     Ok(version) => (Some(version), None, is_empty),
-                    Err((line, reason)) => (good, Some(trouble(false, line, reason)), was_empty),
+                    Err((place, reason)) => (good, Some(trouble(false, place, reason)), was_empty),
                 }
             }
             Err(Unread::Unfit(reason)) => (good, Some(trouble(false, None, reason)), was_empty),
@@ -147,14 +148,14 @@ impl<T> Kept<T> {
     }
 }
 
-fn trouble(is_unread: bool, line: Option<usize>, reason: String) -> Trouble {
+fn trouble(is_unread: bool, place: Option<Place>, reason: String) -> Trouble {
     let reason = match is_unread {
         true => format!("cannot be read: {reason}"),
         false => reason,
     };
     Trouble {
         is_unread,
-        line,
+        place,
         reason,
     }
 }

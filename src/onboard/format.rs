@@ -63,10 +63,7 @@ const PAYLOAD: &[Field] = &[
 
 /// A fault of a line of the manifest.
 pub(super) fn at(line: usize, reason: impl Into<String>) -> Fault {
-    Fault {
-        line: Some(line),
-        ..Fault::new(MANIFEST_FILE, reason)
-    }
+    Fault::new(MANIFEST_FILE, reason).at(Some(line.into()))
 }
 
 /// Reads a manifest as JSON.

@@ -93,6 +93,7 @@ pub(super) fn failure_of(
     Failure::Fault(Fault {
         file: file.to_owned(),
         line,
+        column: None,
         reason: without_texts(reason, context),
     })
 }

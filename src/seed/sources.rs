@@ -8,9 +8,9 @@ use minijinja::{Error, ErrorKind};
 use tracing::{info, warn};
 
 use super::jinja;
-use crate::files::Fault;
 use crate::files::staged::{Kept, Trouble};
 use crate::files::stamp::Watch;
+use crate::files::{Fault, Place};
 use crate::message_id;
 
 /// Every file that was looked for, and how it was found.
@@ -58,17 +58,18 @@ impl Sources {
         let known = before.as_ref().and_then(|before| before.trouble.clone());
         let now = Kept::read(&path, before, |text| {
             let text = text.replace("\r\n", "\n").replace('\r', "\n");
-            jinja::too_deep(&text).map(|()| text.into())
+            let fault = jinja::too_deep(&text).err();
+            match fault {
+                Some((line, reason)) => Err((line.map(Place::from), reason)),
+                None => Ok(text.into()),
+            }
         });
         note(watched, &path, now.watch());
         report(name, known.as_ref(), &now);
         let text = match (&now.trouble, &now.good) {
             (Some(trouble), good) if good.is_none() || !trouble.is_unread => {
                 let not_read = NotRead {
-                    fault: Fault {
-                        line: trouble.line,
-                        ..Fault::new(name, trouble.reason.clone())
-                    },
+                    fault: Fault::new(name, trouble.reason.clone()).at(trouble.place),
                     is_unread: trouble.is_unread,
                 };
                 Err(Error::from(ErrorKind::InvalidOperation).with_source(not_read))

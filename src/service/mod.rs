@@ -1,5 +1,6 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
+pub mod installed;
 pub mod journal;
 mod limits;
 mod quota;
@@ -58,6 +59,13 @@ pub enum StartError {
     /// A thread, a signal handler or a socket could not be set up.
     #[error("the service cannot start: {0}")]
     Setup(#[from] io::Error),
+}
+
+impl StartError {
+    /// Whether an address is the reason that must not be listened on.
+    pub fn is_of_the_address(&self) -> bool {
+        matches!(self, Self::Listen(ListenError::Wildcard(_)))
+    }
 }
 
 /// Serves until SIGTERM or SIGINT.

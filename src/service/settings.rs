@@ -16,7 +16,8 @@ use crate::http::public_url::PublicUrl;
 use crate::net::neighbours::ARP_TABLE;
 use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 
-/// Every setting, each with its default.
+/// Every setting, each with its default. Those that are `global` concern the commands, too, and may
+/// stand behind one; the service's own stand before, and a command's help has none of them.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings (flag or environment; the flag wins)")]
 pub struct Settings {
@@ -35,8 +36,8 @@ pub struct Settings {
     #[arg(
         long,
         env,
-        global = true,
         value_name = "ADDRESS:PORT",
+        value_parser = address,
         value_delimiter = ',',
         default_value = "127.0.0.1:8088"
     )]
@@ -46,15 +47,15 @@ pub struct Settings {
     #[arg(
         long,
         env,
-        global = true,
         value_name = "CIDR",
+        value_parser = network,
         value_delimiter = ',',
         default_value = "10.88.0.0/24,127.0.0.0/8,::1/128"
     )]
     pub allowed_networks: Vec<IpNet>,
 
     /// Names by which operators reach this host besides its own, separated by commas
-    #[arg(long, env, global = true, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, env, value_name = "NAME", value_delimiter = ',')]
     pub server_names: Vec<String>,
 
     /// Base of the URLs for boxes, where they reach this host through another server; without it
@@ -62,7 +63,6 @@ pub struct Settings {
     #[arg(
         long,
         env,
-        global = true,
         value_name = "URL",
         default_value = "",
         hide_default_value = true
@@ -70,27 +70,27 @@ pub struct Settings {
     pub public_url: PublicUrl,
 
     /// Connections open at once; further ones wait
-    #[arg(long, env, global = true, value_name = "N", default_value = "1024")]
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "1024")]
     pub max_connections: NonZeroUsize,
 
     /// Connections open at once of one address; further ones are closed
-    #[arg(long, env, global = true, value_name = "N", default_value = "32")]
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "32")]
     pub peer_connections: NonZeroUsize,
 
     /// Devices on record; a report of a further one is answered with 507
-    #[arg(long, env, global = true, value_name = "N", default_value = "4096")]
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "4096")]
     pub max_clients: NonZeroUsize,
 
     /// Events kept of one device; the oldest are dropped, and counted in its record
-    #[arg(long, env, global = true, value_name = "N", default_value = "1000")]
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "1000")]
     pub history_limit: NonZeroUsize,
 
     /// Bytes kept of one device; the oldest details are cut short, then the oldest events dropped
     #[arg(
         long,
         env,
-        global = true,
         value_name = "BYTES",
+        value_parser = at_least_one,
         default_value = "262144"
     )]
     pub record_bytes: NonZeroUsize,
@@ -122,16 +122,35 @@ pub struct Settings {
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
     /// and the embedded default set; without it the password is gb10-change-me. The first login
     /// must choose another
-    #[arg(long, env, global = true, value_name = "HASH", hide_env_values = true, hide_default_value = true, default_value = DEFAULT_FALLBACK_PASSWORD_HASH, value_parser = PasswordHashParser)]
+    #[arg(long, env, value_name = "HASH", hide_env_values = true, hide_default_value = true, default_value = DEFAULT_FALLBACK_PASSWORD_HASH, value_parser = PasswordHashParser)]
     pub fallback_password_hash: PasswordHash,
 
     /// The kernel's ARP table
-    #[arg(long, env, global = true, value_name = "FILE", default_value = ARP_TABLE)]
+    #[arg(long, env, value_name = "FILE", default_value = ARP_TABLE)]
     pub arp_table: PathBuf,
 
     /// What is logged: error, warn, info, debug or trace, for all or by TARGET=LEVEL
-    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
+    #[arg(long, env, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
     pub log: Targets,
+}
+
+/// Reads an address with its port.
+pub fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let expected = "expected an address and a port, such as 10.88.0.1:8088 or [::1]:8088";
+    text.parse().map_err(|_| expected)
+}
+
+/// Reads a network.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let expected =
+        "expected a network, such as 10.88.0.0/24, ::1/128, or 10.88.0.7/32 for one address";
+    text.parse().map_err(|_| expected)
+}
+
+/// Reads how many there may be of something.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse()
+        .map_err(|_| "expected a whole number, 1 or more")
 }
 
 /// Reads what is logged. A word alone must be a level: taken for a target, as [`Targets`] takes it,

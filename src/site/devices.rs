@@ -11,6 +11,7 @@ use super::names::HostName;
 use super::staged_json::{Parse, typed};
 use crate::device::boot::Policy;
 use crate::device::mac::MacAddr;
+use crate::files::Place;
 
 /// All devices of `devices.json`. In order, so that a fault that two of them make reads the same
 /// each time.
@@ -75,12 +76,12 @@ impl Devices {
 }
 
 impl Parse for Devices {
-    fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
+    fn parse(text: &str) -> Result<Self, (Option<Place>, String)> {
         let KnownDevices(devices) = typed(text)?;
         let lines: Vec<_> = text.lines().collect();
         let fault = |mac: MacAddr, reason: String| {
             let line = lines.iter().rposition(|line| names(line, mac));
-            (line.map(|line| line + 1), reason)
+            (line.map(|line| Place::from(line + 1)), reason)
         };
         let mut known = BTreeMap::new();
         for (mac, device) in devices {

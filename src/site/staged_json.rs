@@ -7,20 +7,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use crate::files::Fault;
 use crate::files::staged::{Kept, Trouble};
+use crate::files::{Fault, Place};
 use crate::message_id;
 
 /// What can be read from a staged JSON file.
 pub trait Parse: Default {
-    /// Reads the file's text. A fault's line counts from 1.
-    fn parse(text: &str) -> Result<Self, (Option<usize>, String)>;
+    /// Reads the file's text.
+    fn parse(text: &str) -> Result<Self, (Option<Place>, String)>;
 }
 
 /// The text as a `T`.
-pub fn typed<T: DeserializeOwned>(text: &str) -> Result<T, (Option<usize>, String)> {
-    serde_json::from_str(text)
-        .map_err(|error| (Some(error.line()), without_value(&error.to_string())))
+pub fn typed<T: DeserializeOwned>(text: &str) -> Result<T, (Option<Place>, String)> {
+    serde_json::from_str(text).map_err(|error| (Some(place_of(&error)), reason_of(&error)))
+}
+
+/// Where the reader of JSON was when it found the error.
+fn place_of(error: &serde_json::Error) -> Place {
+    Place {
+        line: error.line(),
+        // None before the first character of a line.
+        column: Some(error.column()).filter(|column| *column > 0),
+    }
+}
+
+/// What it found. It tells the place at the end, which stands before the reason here.
+fn reason_of(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    without_value(text.strip_suffix(&place).unwrap_or(&text))
 }
 
 /// What serde says of a value of the wrong type, without the value: it may be a password.
@@ -149,9 +164,6 @@ impl<T: Parse> StagedJson<T> {
     }
 
     fn fault(&self, trouble: &Trouble) -> Fault {
-        Fault {
-            line: trouble.line,
-            ..Fault::new(self.name, trouble.reason.clone())
-        }
+        Fault::new(self.name, trouble.reason.clone()).at(trouble.place)
     }
 }

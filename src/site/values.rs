@@ -5,13 +5,21 @@ use std::str::FromStr;
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
-use serde::Deserialize;
+use serde::de::value::Error as NoValue;
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use super::booting::{ImageName, KernelArgs};
 use super::names::{KernelFlavor, UserName};
 use super::password::PasswordHash;
 use super::staged_json::{Parse, typed};
 use super::time_zone::TimeZoneName;
+use crate::excerpt::one_line;
+use crate::files::Place;
+use crate::nearest::nearest;
+
+/// Longest part of a field's name that is repeated, in characters.
+const NAME_CHARS: usize = 64;
 
 /// The site's values for templates: an object, whose known fields have the types of
 /// [`KnownFields`], and whose others are the site's own.
@@ -68,6 +76,22 @@ impl Site {
         self.0.get_attr(name).ok()?.as_str()?.parse().ok()
     }
 
+    /// Fields that are no known ones, and look like one: most likely misspelt, though a site may use
+    /// such a name in templates of its own.
+    pub fn misspelt(&self) -> Vec<String> {
+        let known = fields_of::<KnownFields>();
+        let names = self.0.try_iter().into_iter().flatten();
+        let hint = |name: Value| {
+            let name = name.as_str()?;
+            let near = nearest(name, known.iter().copied())?;
+            let name = one_line(name, NAME_CHARS);
+            (!known.contains(&name.as_str())).then(|| {
+                format!("{name}: the built-in template looks for no such field; is {near} meant?")
+            })
+        };
+        names.filter_map(hint).collect()
+    }
+
     /// What has to be so on the LAN for these values, which no look at a file can tell. Without
     /// `site.json` there is none.
     pub fn advice(&self) -> Vec<&'static str> {
@@ -95,14 +119,48 @@ impl Site {
 }
 
 impl Parse for Site {
-    fn parse(text: &str) -> Result<Self, (Option<usize>, String)> {
+    fn parse(text: &str) -> Result<Self, (Option<Place>, String)> {
         let values: Value = typed(text)?;
         // First, for a struct is read from an array, too.
         if values.kind() != ValueKind::Map {
             let reason = format!("{}: expected an object", values.kind());
-            return Err((Some(1), reason));
+            return Err((Some(Place::from(1)), reason));
         }
         let _: KnownFields = typed(text)?;
         Ok(Self(values))
+    }
+}
+
+/// The names of a struct's fields, as serde knows them.
+fn fields_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut fields = &[][..];
+    // It reads nothing: it only learns what is asked for.
+    let _ = T::deserialize(Listening(&mut fields));
+    fields
+}
+
+/// Takes down which fields a struct asks for.
+struct Listening<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Listening<'_> {
+    type Error = NoValue;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {
+        Err(NoValue::custom("there is no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NoValue> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

@@ -64,7 +64,16 @@ obstacle() {
     [[ ${needs_root-yes} == no ]] && return
     ((EUID == 0)) || { echo "needs root"; return; }
     has ip mmdebstrap nsenter systemd-nspawn || return 0
-    unshare --mount --net true 2>/dev/null || echo "needs the right to make namespaces"
+    can_make_spaces || echo "needs the right to make network namespaces, and a root folder that is a mount point"
+}
+
+# can_make_spaces: whether a command runs in a namespace, not only whether one can be made.
+can_make_spaces() {
+    local status=0 space=gb10-$$-probe
+    ip netns add "$space" 2>/dev/null || return
+    ip netns exec "$space" true 2>/dev/null || status=1
+    ip netns delete "$space" 2>/dev/null
+    return "$status"
 }
 
 # --- network ----------------------------------------------------------------
@@ -169,7 +178,17 @@ switch_on() {
         --network-namespace-path="/run/netns/$space" --console=pipe \
         "${options[@]}" --boot "${@:2}" </dev/null >>"$work/$name/console" 2>&1 &
     echo $! >"$work/$name/nspawn"
-    wait_for 20 "the first process of container $name" find_leader "$name"
+    wait_for 20 "the first process of container $name, or its end" has_begun_or_ended "$name"
+    find_leader "$name" || fail "systemd-nspawn ended: $(last_words "$name")"
+}
+
+has_begun_or_ended() {
+    find_leader "$1" || ! is_running "$(<"$work/$1/nspawn")"
+}
+
+# last_words NAME: of a container that died, what it said last.
+last_words() {
+    grep --text --invert-match '^[[:space:]]*$' "$work/$1/console" | tail -n 1 || echo "without a word"
 }
 
 # in_own_cgroup NAME COMMAND…: becomes the command, in control groups of its own. The systemds of two
@@ -209,7 +228,8 @@ boot_with_filter() {
 find_leader() {
     local pid child
     pid=$(<"$work/$1/nspawn")
-    for child in $(<"/proc/$pid/task/$pid/children"); do
+    # Not by $(<FILE): bash ends the whole check where the file is gone, and says nothing.
+    for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
         if grep --quiet --perl-regexp '^NSpid:.*\t1$' "/proc/$child/status"; then
             echo "$child" >"$work/$1/leader"
             return 0

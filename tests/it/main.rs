@@ -6,9 +6,11 @@
 mod fuzz;
 mod gate;
 mod house;
+mod release;
 mod support;
 
 mod cli {
+    mod command_line;
     mod golden;
 }
 

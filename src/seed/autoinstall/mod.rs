@@ -5,13 +5,12 @@
 //! user-data is held against a table of the keys that are documented, before a box asks for it.
 //! What is in doubt counts as right: a false alarm costs more trust than a gap.
 
-mod nearest;
 mod shape;
 mod table;
 
 use serde_json::{Map, Value};
 
-use nearest::{is_nearly, listed};
+use crate::nearest::{is_nearly, listed};
 use shape::{check, shown};
 
 /// The key of a cloud-config that the installer reads.

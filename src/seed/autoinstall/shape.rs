@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Finding;
-use super::nearest::{listed, nearest};
+use crate::nearest::{listed, nearest};
 
 /// More names than these are not listed.
 const MAX_LISTED: usize = 6;

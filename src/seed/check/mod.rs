@@ -39,6 +39,8 @@ pub struct Finding {
     pub file: String,
     /// The line in it, from 1.
     pub line: Option<usize>,
+    /// The column in that line, from 1, where it is known.
+    pub column: Option<usize>,
     /// The MAC of the device for which it is so, or `unknown`; none where it is so for all.
     pub device: Option<String>,
     /// What it is.
@@ -51,6 +53,7 @@ impl Finding {
         Self {
             file,
             line: fault.line,
+            column: fault.column,
             device: None,
             reason: fault.reason,
         }
@@ -60,8 +63,8 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file)?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, "{number}:")?;
         }
         match self.device.as_deref() {
             Some(UNKNOWN) => write!(f, " for a device whose MAC is unknown:")?,
@@ -219,6 +222,7 @@ impl Check<'_> {
         let notes = self.notes.into_iter().map(|(name, what, untried)| Finding {
             file: self.templates.path_of(&name),
             line: None,
+            column: None,
             device: None,
             reason: match untried {
                 "" => what.to_owned(),

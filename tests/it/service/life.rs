@@ -197,6 +197,8 @@ fn an_invalid_setting_stops_the_start_with_a_line_that_names_it() {
             let first = log.lines().next().unwrap();
             assert!(first.starts_with("error: "), "{variable}={value}: {log}");
             assert!(first.contains(flag), "{variable}={value}: {log}");
+            let says_what = first.contains("expected ") || first.contains("a value is required");
+            assert!(says_what, "{variable}={value}: {log}");
             // It may be the password itself.
             assert!(!log.contains("hunter2"), "{log}");
         }
@@ -390,7 +392,7 @@ fn a_wildcard_address_is_refused() {
         "127.0.0.1:0,0.0.0.0:0",
     ] {
         let (code, log) = failed_start(Start::fresh().env("LISTEN", address));
-        assert_eq!(code, 1, "{address}: {log}");
+        assert_eq!(code, 2, "{address}: {log}");
         let last = log.lines().last().unwrap();
         for part in [
             "ERROR refusing to listen on ",

@@ -256,158 +256,158 @@ fn check(data: &Path) -> (Option<i32>, String, String) {
 type Faulty = (&'static str, &'static str, &'static str);
 
 const FAULTY_DEVICES: [Faulty; 16] = [
-    ("{\n  \"3c:6d:66:0a:1b:2c\": {\n", "devices.json:3: ", "EOF"),
-    ("", "devices.json:1: ", "EOF"),
-    ("[]\n", "devices.json:1: ", "expected a map"),
-    ("{\n  \"kitchen\": {}\n}", "devices.json:2: ", "kitchen"),
+    ("{\n  \"3c:6d:66:0a:1b:2c\": {\n", "devices.json:3:", "EOF"),
+    ("", "devices.json:1:", "EOF"),
+    ("[]\n", "devices.json:1:", "expected a map"),
+    ("{\n  \"kitchen\": {}\n}", "devices.json:2:", "kitchen"),
     (
         "{\n\n  \"ff:ff:ff:ff:ff:ff\": {}\n}",
-        "devices.json:3: ",
+        "devices.json:3:",
         "broadcast",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark 07\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "spark 07",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n\n  \"hostname\": 7}}",
-        "devices.json:3: ",
+        "devices.json:3:",
         "invalid type: integer, expected",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostnam\": \"spark\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "unknown field `hostnam`",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"macs\": [\"3c:6d:66:0a:1b\"]}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "3c:6d:66:0a:1b",
     ),
     (
         "{\n  \"3c:6d:66:0a:1b:2c\": {\"macs\": [\"3c:6d:66:0a:1b:2d\"]},\n  \"3c:6d:66:00:00:01\": {\"macs\": [\"3C-6D-66-0A-1B-2D\"]}\n}",
-        "devices.json:3: ",
+        "devices.json:3:",
         "3c:6d:66:0a:1b:2d belongs to two devices",
     ),
     (
         "{\n  \"3c:6d:66:0a:1b:2c\": {\"macs\": [\"3c:6d:66:0a:1b:2d\"]},\n  \"3c6d660a1b2d\": {}\n}",
-        "devices.json:3: ",
+        "devices.json:3:",
         "3c:6d:66:0a:1b:2d belongs to two devices",
     ),
     (
         "{\n  \"3c:6d:66:0a:1b:2c\": {\"hostname\": \"a\"},\n  \"3C:6D:66:0A:1B:2C\": {\"hostname\": \"b\"}\n}",
-        "devices.json:3: ",
+        "devices.json:3:",
         "3c:6d:66:0a:1b:2c is listed twice",
     ),
     // No label of RFC 1123.
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark_07\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "\"spark_07\" is no host name",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark-\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "\"spark-\" is no host name",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"spark.lan\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "\"spark.lan\" is no host name",
     ),
     (
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"sp\u{e4}rk\"}}",
-        "devices.json:2: ",
+        "devices.json:2:",
         "is no host name",
     ),
 ];
 
 const FAULTY_SITES: [Faulty; 21] = [
-    ("{\n  \"username\": \"ops\"\n", "site.json:3: ", "EOF"),
-    ("hello", "site.json:1: ", "expected value"),
-    ("[]", "site.json:1: ", "expected an object"),
+    ("{\n  \"username\": \"ops\"\n", "site.json:3:", "EOF"),
+    ("hello", "site.json:1:", "expected value"),
+    ("[]", "site.json:1:", "expected an object"),
     (
         "[\"$6$salt$VERYSECRETHASH\"]",
-        "site.json:1: ",
+        "site.json:1:",
         "expected an object",
     ),
-    ("\"ops\"", "site.json:1: ", "expected an object"),
-    ("{\n  \"username\": \"o p s\"\n}", "site.json:2: ", "o p s"),
+    ("\"ops\"", "site.json:1:", "expected an object"),
+    ("{\n  \"username\": \"o p s\"\n}", "site.json:2:", "o p s"),
     (
         "{\n  \"username\": \"ops\",\n  \"authorized_keys\": \"ssh-ed25519 AAAA\"\n}",
-        "site.json:3: ",
+        "site.json:3:",
         "expected a sequence",
     ),
     (
         "{\n  \"password_hash\": \"plain VERYSECRETHASH\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "not a crypt hash",
     ),
     (
         "{\n  \"password_hash\": \"$6$salt$VERYSECRETHASH\",\n  \"timezone\": 1\n}",
-        "site.json:3: ",
+        "site.json:3:",
         "invalid type: integer",
     ),
     // What the installer refuses.
     (
         "{\n  \"username\": \"admin\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "\"admin\" belongs to the system",
     ),
     (
         "{\n  \"username\": \"root\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "\"root\" belongs to the system",
     ),
     (
         "{\n  \"username\": \"plugdev\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "\"plugdev\" belongs to the system",
     ),
     (
         "{\n  \"username\": \"Ops\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "\"Ops\" is no user name",
     ),
     (
         "{\n  \"username\": \"7ops\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "\"7ops\" is no user name",
     ),
     (
         "{\n  \"username\": \"a23456789-123456789-123456789-123\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "is no user name",
     ),
     (
         "{\n  \"timezone\": \"Europe/Berlln\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "no time zone \"Europe/Berlln\"",
     ),
     (
         "{\n  \"timezone\": \"europe/berlin\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "no time zone \"europe/berlin\"",
     ),
     (
         "{\n  \"timezone\": \"posix/Europe/Berlin\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "no time zone \"posix/Europe/Berlin\"",
     ),
     (
         "{\n  \"timezone\": \"Etc/Unknown\"\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "no time zone \"Etc/Unknown\"",
     ),
     (
         "{\n  \"kernel\": {\"flavor\": \"hwe kernel\"}\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "no flavor of a kernel",
     ),
     (
         "{\n  \"kernel\": {\"flavour\": \"hwe\"}\n}",
-        "site.json:2: ",
+        "site.json:2:",
         "unknown field `flavour`",
     ),
 ];
@@ -562,6 +562,82 @@ fn check_says_what_the_lan_must_have_for_a_mirror_and_for_packages() {
 }
 
 #[test]
+fn a_fault_is_told_with_its_line_and_column_before_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = r#"{"3c:6d:66:0a:1b:2c": {"hostnam": "a"}}"#;
+    for (name, text, expected) in [
+        (
+            "site.json",
+            r#"{"authorized_keys": ["ssh-rsa",]}"#,
+            "site.json:1:32: trailing comma\n",
+        ),
+        (
+            "site.json",
+            "{\n  \"locale\": 7}",
+            "site.json:2:13: invalid type: integer, expected a string\n",
+        ),
+        (
+            "site.json",
+            "{\"username\": \"x at line 3 column 4\"}",
+            "site.json:1:35: ",
+        ),
+        // Before the first character of a line there is no column.
+        (
+            "site.json",
+            "{\n",
+            "site.json:2: EOF while parsing an object\n",
+        ),
+        (
+            "devices.json",
+            devices,
+            "devices.json:1:32: unknown field `hostnam`",
+        ),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let stderr = check(folder.path()).2;
+        let expected = format!("{}/{expected}", folder.path().display());
+        assert!(stderr.contains(&expected), "{expected}\n{stderr}");
+        assert!(
+            !stderr.contains(" at line 1") && !stderr.contains(" at line 2"),
+            "{stderr}"
+        );
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_misspelt_field_of_the_site_is_hinted_at_and_its_own_fields_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let hints = |site: &str| {
+        std::fs::write(folder.path().join("site.json"), site).unwrap();
+        let (status, stdout, stderr) = check(folder.path());
+        assert_eq!(status, Some(0), "{stderr}");
+        let hints = stdout.lines().filter(|line| line.ends_with(" meant?"));
+        hints.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (wrong, right) in [
+        ("usrname", "username"),
+        ("user_name", "username"),
+        ("authorised_keys", "authorized_keys"),
+        ("time-zone", "timezone"),
+        ("Packages", "packages"),
+        ("kernal", "kernel"),
+    ] {
+        let hints = hints(&json!({ wrong: SECRET }).to_string());
+        let [hint] = &hints[..] else {
+            panic!("{wrong}: {hints:?}");
+        };
+        assert!(hint.contains(&format!("site.json: {wrong}: ")), "{hint}");
+        assert!(hint.ends_with(&format!("is {right} meant?")), "{hint}");
+        assert!(!hint.contains(SECRET), "{hint}");
+    }
+    assert_eq!(
+        hints(r#"{"username": "ops", "rack": 7, "key": "x"}"#),
+        [""; 0]
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_leaves_the_last_good_version_in_force() {
     let start = start()
         .stage("devices.json", DEVICES)
@@ -598,7 +674,7 @@ fn a_file_that_cannot_be_read_leaves_the_last_good_version_in_force() {
 fn a_faulty_file_at_the_start_stops_no_boot() {
     let start = start().stage("devices.json", "{").stage("site.json", "[");
     let service = start.service();
-    for place in ["devices.json:1: ", "site.json:1: "] {
+    for place in ["devices.json:1:", "site.json:1:"] {
         service.wait_for_log(&["WARN", place]);
     }
     let default = rendered(MAC, "gb10-pxe-3c-6d-66-0a-1b-2c", NOT_KNOWN, NO_SITE);

@@ -90,8 +90,8 @@ impl Need {
             Self::Mounts => (can_mount(), "needs to mount file systems".to_owned()),
             Self::LoopMounts => (can_loop_mount(), "needs to mount an ext4".to_owned()),
             Self::NetworkNamespaces => (
-                in_path("ip") && in_path("curl") && succeeds("unshare", &["--net", "true"]),
-                "needs ip, curl and the right to make network namespaces".to_owned(),
+                in_path("curl") && can_make_network_namespaces(),
+                "needs ip, curl, and to run programs in network namespaces, as a plain chroot cannot".to_owned(),
             ),
             Self::Ipv6 => (
                 std::net::TcpListener::bind("[::1]:0").is_ok(),
@@ -133,6 +133,16 @@ fn can_mount() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().to_str().unwrap();
     succeeds("unshare", &["--mount", "mount", "-t", "tmpfs", "tmpfs", at])
+}
+
+/// Tries it whole: to make one is not yet to run something in it, for which `ip` mounts /sys anew.
+/// Where the root folder is no mount point, as in a plain chroot, it cannot.
+fn can_make_network_namespaces() -> bool {
+    let name = format!("probe{}", std::process::id());
+    let is_met = succeeds("ip", &["netns", "add", &name])
+        && succeeds("ip", &["netns", "exec", &name, "true"]);
+    succeeds("ip", &["netns", "delete", &name]);
+    is_met
 }
 
 fn can_loop_mount() -> bool {

@@ -22,12 +22,12 @@ fn slips(name: &str, known: &str) -> Option<usize> {
 }
 
 /// Whether a name looks like a misspelling of the other one.
-pub(super) fn is_nearly(name: &str, known: &str) -> bool {
+pub(crate) fn is_nearly(name: &str, known: &str) -> bool {
     name != known && slips(name, known).is_some()
 }
 
 /// The known name that is nearest to this one, if one is near.
-pub(super) fn nearest(
+pub(crate) fn nearest(
     name: &str,
     known: impl Iterator<Item = &'static str>,
 ) -> Option<&'static str> {
@@ -36,7 +36,7 @@ pub(super) fn nearest(
 }
 
 /// Names as a sentence has them: `` `a`, `b` or `c` ``.
-pub(super) fn listed<'a>(names: impl Iterator<Item = &'a str>, conjunction: &str) -> String {
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>, conjunction: &str) -> String {
     let mut names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     let last = names.pop().unwrap_or_default();
     if names.is_empty() {

@@ -1,0 +1,78 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_gb10_provision_api_global_optspecs
+    string join \n data-path= listen= allowed-networks= server-names= public-url= max-connections= peer-connections= max-clients= history-limit= record-bytes= fallback-password-hash= arp-table= log= h/help V/version
+end
+
+function __fish_gb10_provision_api_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_gb10_provision_api_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_gb10_provision_api_using_subcommand
+    set -l cmd (__fish_gb10_provision_api_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l listen -d 'Addresses to listen on where systemd passes no socket, separated by commas' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l allowed-networks -d 'Networks whose devices are served, separated by commas; other peers are disconnected' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l server-names -d 'Names by which operators reach this host besides its own, separated by commas' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l public-url -d 'Base of the URLs for boxes, where they reach this host through another server; without it they go where the box asked' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l max-connections -d 'Connections open at once; further ones wait' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l peer-connections -d 'Connections open at once of one address; further ones are closed' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l max-clients -d 'Devices on record; a report of a further one is answered with 507' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l history-limit -d 'Events kept of one device; the oldest are dropped, and counted in its record' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l record-bytes -d 'Bytes kept of one device; the oldest details are cut short, then the oldest events dropped' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l fallback-password-hash -d 'Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback and the embedded default set; without it the password is gb10-change-me. The first login must choose another' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l arp-table -d 'The kernel\'s ARP table' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l log -d 'What is logged: error, warn, info, debug or trace, for all or by TARGET=LEVEL' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -s V -l version -d 'Print version'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "check" -d 'Try every staged template and JSON file; print each fault, exit 1 if there is one'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "render" -d 'Print a file of a box\'s seed as that box would get it; nothing goes on record'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "manifest" -d 'Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "forget" -d 'Take devices off the record; works whether the service runs or not'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "completions" -d 'Print the completions of a shell; the package installs those of bash, zsh and fish'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand check" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand check" -l json -d 'Print one JSON object, for machines'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand check" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand render" -l reached-at -d 'The address of this host that the box reaches, as in `lan_ip` and `provision_url`' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand render" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand render" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and not __fish_seen_subcommand_from write check help" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and not __fish_seen_subcommand_from write check help" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and not __fish_seen_subcommand_from write check help" -f -a "write" -d 'Update the list from the staged files: sizes, checksums, added and removed files'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and not __fish_seen_subcommand_from write check help" -f -a "check" -d 'Print each fault of the manifest and of the files that it lists; exit 1 on a fault'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and not __fish_seen_subcommand_from write check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from write" -l payload -d 'Folder of the payloads, relative to the onboarding folder' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from write" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from write" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from check" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "write" -d 'Update the list from the staged files: sizes, checksums, added and removed files'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "check" -d 'Print each fault of the manifest and of the files that it lists; exit 1 on a fault'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand forget" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand forget" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand completions" -l data-path -d 'Folder of templates (cloud-init-templates/), onboarding files (onboard/) and state (state/)' -r -F
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "check" -d 'Try every staged template and JSON file; print each fault, exit 1 if there is one'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "render" -d 'Print a file of a box\'s seed as that box would get it; nothing goes on record'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "manifest" -d 'Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "forget" -d 'Take devices off the record; works whether the service runs or not'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "completions" -d 'Print the completions of a shell; the package installs those of bash, zsh and fish'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and not __fish_seen_subcommand_from check render manifest forget completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "write" -d 'Update the list from the staged files: sizes, checksums, added and removed files'
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "check" -d 'Print each fault of the manifest and of the files that it lists; exit 1 on a fault'

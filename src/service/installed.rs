@@ -1,0 +1,91 @@
+//! The settings of the installed service, as its unit has them, so that commands work on its data.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+
+/// The unit of the service.
+pub const UNIT: &str = "gb10-provision-api.service";
+
+/// What begins the line of a property in the output of `systemctl show`.
+const ENVIRONMENT: &str = "Environment=";
+const ENVIRONMENT_FILES: &str = "EnvironmentFiles=";
+
+/// The variables that the unit sets, drop-ins and its file of settings included. None where no
+/// service is installed, or no systemd runs.
+pub fn environment() -> BTreeMap<String, String> {
+    let shown = Command::new("systemctl")
+        .args(["show", "--property=Environment,EnvironmentFiles", UNIT])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let Ok(shown) = shown else {
+        return BTreeMap::new();
+    };
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let of = |property: &'static str| {
+        shown
+            .lines()
+            .filter_map(move |line| line.strip_prefix(property))
+    };
+    let mut variables: BTreeMap<_, _> = of(ENVIRONMENT).flat_map(of_property).collect();
+    for file in of(ENVIRONMENT_FILES) {
+        // As in `/etc/default/gb10-provision-api (ignore_errors=yes)`.
+        let path = file.rsplit_once(" (").map_or(file, |(path, _)| path);
+        match fs::read_to_string(path) {
+            Ok(text) => variables.extend(of_file(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => eprintln!("note: the settings in {path} are left out: {error}"),
+        }
+    }
+    variables
+}
+
+/// The variables of the property Environment: words, of which those with spaces stand in quotes.
+pub fn of_property(text: &str) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (word, behind) = unquoted(rest, char::is_whitespace);
+        variables.extend(assignment(&word));
+        rest = behind.trim_start();
+    }
+    variables
+}
+
+/// The variables of an EnvironmentFile, one a line. See systemd.exec(5).
+pub fn of_file(text: &str) -> Vec<(String, String)> {
+    let lines = text.replace("\\\n", "");
+    let lines = lines.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with(['#', ';']));
+    let variables = lines.filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        let value = unquoted(value.trim_start(), |_| false).0;
+        Some((name.trim_end().to_owned(), value))
+    });
+    variables.collect()
+}
+
+fn assignment(word: &str) -> Option<(String, String)> {
+    let (name, value) = word.split_once('=')?;
+    Some((name.to_owned(), value.to_owned()))
+}
+
+/// The text up to the first character outside of quotes that ends it, without quotes and
+/// backslashes; and what is behind.
+fn unquoted(text: &str, is_end: impl Fn(char) -> bool) -> (String, &str) {
+    let (mut word, mut quote) = (String::new(), None);
+    let mut rest = text.chars();
+    loop {
+        let behind = rest.as_str();
+        match (rest.next(), quote) {
+            (None, _) => return (word, ""),
+            (Some(c), None) if is_end(c) => return (word, behind),
+            (Some(c @ ('"' | '\'')), None) => quote = Some(c),
+            (Some(c), Some(open)) if c == open => quote = None,
+            (Some('\\'), None | Some('"')) => word.extend(rest.next()),
+            (Some(c), _) => word.push(c),
+        }
+    }
+}
