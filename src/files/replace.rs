@@ -2,16 +2,27 @@
 //! file's name, so that neither a reader nor a power cut finds half of one.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+
+/// Of a file that other users read, such as the one that dnsmasq runs as.
+const READABLE: Mode = Mode::from_raw_mode(0o644);
 
 /// The step of a replacement that failed, as in "creating", and why.
 #[derive(Debug)]
 pub struct Failed(pub &'static str, pub io::Error);
+
+impl Failed {
+    /// The same in words, with the file.
+    pub fn of(&self, path: &Path) -> String {
+        let Self(step, cause) = self;
+        format!("{step} {} failed: {cause}", path.display())
+    }
+}
 
 fn step<T>(name: &'static str, outcome: Result<T, Errno>) -> Result<T, Failed> {
     outcome.map_err(|cause| Failed(name, cause.into()))
@@ -117,4 +128,19 @@ impl<'a> NewVersion<'a> {
     pub fn discard(mut self) -> Result<(), Failed> {
         step("removing", self.name.remove())
     }
+}
+
+/// Replaces a file that everybody may read by this text, and returns once that is on the disk. Its
+/// folder is made where there is none.
+pub fn replace(path: &Path, text: &str) -> Result<(), Failed> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|cause| Failed("creating the folder of", cause))?;
+    let mut new = NewVersion::create(CWD, path, None, READABLE)?;
+    let written = new.file().write_all(text.as_bytes());
+    written.map_err(|cause| Failed("writing", cause))?;
+    new.sync()?;
+    new.take_place()?;
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|cause| Failed("fsync of the folder of", cause))
 }
