@@ -3,9 +3,11 @@
 mod boot;
 mod check;
 mod completions;
+mod doctor;
 mod forget;
 mod manifest;
 mod progress;
+mod reached;
 mod render;
 
 use std::net::SocketAddr;
@@ -75,6 +77,8 @@ enum Command {
         #[command(subcommand)]
         action: BootAction,
     },
+    /// Say what stands between this host and the first ready box; exit 1 if anything does
+    Doctor(doctor::Options),
     /// Take devices off the record; works whether the service runs or not
     Forget {
         /// The MACs that they are on record under
@@ -103,6 +107,7 @@ impl Cli {
             }) => render::run(&settings, mac, file, reached_at),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
+            Some(Command::Doctor(options)) => doctor::run(&settings, options),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Completions { shell }) => completions::run(shell),
         }

@@ -1,14 +1,17 @@
 //! `gb10-provision-api boot`: what boxes boot from the network.
 
+mod dnsmasq;
 mod list;
 mod remove;
 mod stage;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::dnsmasq::{CONFIGURATION, Interface};
 use crate::files::layout;
 use crate::images::Sum;
 use crate::service::settings::Settings;
@@ -29,6 +32,22 @@ pub enum BootAction {
         #[arg(long, value_name = "HEX")]
         sha256: Vec<Sum>,
     },
+    /// Print the configuration of dnsmasq that fits this host: DHCP and TFTP on the LAN
+    Dnsmasq {
+        /// The interface on the LAN
+        #[arg(long, value_name = "INTERFACE")]
+        interface: Interface,
+        /// Leave the addresses to another DHCP server, and only add what to boot
+        #[arg(long)]
+        proxy: bool,
+        /// Write it to FILE instead, in one step
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = CONFIGURATION)]
+        write: Option<PathBuf>,
+        /// Where boxes reach the service; without it, as gb10-provision-api.socket says, or else
+        /// 10.88.0.1:8088
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        reached_at: Option<SocketAddrV4>,
+    },
     /// List the staged images, and who is installed from them
     List {
         /// Print one JSON object, for machines
@@ -46,6 +65,8 @@ pub enum BootAction {
 }
 
 /// Does what the command line says.
+pub(in crate::cli) use dnsmasq::planned;
+
 pub(super) fn run(settings: &Settings, action: BootAction) -> ExitCode {
     let boot = layout::boot(&settings.data_path);
     match action {
@@ -54,6 +75,12 @@ pub(super) fn run(settings: &Settings, action: BootAction) -> ExitCode {
             name,
             sha256,
         } => stage::run(&boot, files, name, sha256),
+        BootAction::Dnsmasq {
+            interface,
+            proxy,
+            write,
+            reached_at,
+        } => dnsmasq::run(settings, &interface, proxy, write.as_deref(), reached_at),
         BootAction::List { json } => list::run(settings, &boot, json),
         BootAction::Remove { name, force } => remove::run(settings, &boot, &name, force),
     }
