@@ -10,19 +10,21 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 7 | [`cli`] |
-//! | 6 | [`service`] |
+//! | 6 | [`service`], [`doctor`] |
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
 //! | 2 | [`site`], [`gate`] |
 //! | 1 | [`device`], [`files`] |
-//! | 0 | [`embedded`], [`excerpt`], [`message_id`], [`nearest`] |
+//! | 0 | [`dnsmasq`], [`embedded`], [`excerpt`], [`message_id`], [`nearest`], [`tools`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cli;
 pub mod device;
+pub mod dnsmasq;
+pub mod doctor;
 mod embedded;
 mod excerpt;
 mod files;
@@ -38,3 +40,4 @@ pub mod seed;
 mod service;
 pub mod site;
 pub mod store;
+mod tools;

@@ -14,10 +14,7 @@ use crate::store::{self, Clients};
 
 /// Tries every staged template and prints each fault with file and line.
 pub fn run(settings: &Settings, as_json: bool) -> ExitCode {
-    let site_files = Arc::new(SiteFiles::load(&settings.data_path));
-    let templates = templates(settings, &site_files);
-    let mut report = templates.check();
-    add_site(&mut report, settings, &site_files);
+    let report = report(settings);
     match as_json {
         true => print_json(&report),
         false => print(&report, settings),
@@ -26,6 +23,15 @@ pub fn run(settings: &Settings, as_json: bool) -> ExitCode {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// What is to be said of all of them.
+pub(super) fn report(settings: &Settings) -> Report {
+    let site_files = Arc::new(SiteFiles::load(&settings.data_path));
+    let templates = templates(settings, &site_files);
+    let mut report = templates.check();
+    add_site(&mut report, settings, &site_files);
+    report
 }
 
 /// What is to be said of `site.json` and `devices.json`.

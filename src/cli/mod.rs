@@ -4,9 +4,11 @@ mod arm;
 mod boot;
 mod check;
 mod completions;
+mod doctor;
 mod forget;
 mod manifest;
 mod progress;
+mod reached;
 mod render;
 
 use std::collections::BTreeMap;
@@ -81,6 +83,8 @@ enum Command {
         #[command(subcommand)]
         action: BootAction,
     },
+    /// Say what stands between this host and the first ready box; exit 1 if anything does
+    Doctor(doctor::Options),
     /// Take devices off the record; works whether the service runs or not
     Forget {
         /// The MACs that they are on record under
@@ -143,6 +147,7 @@ impl Cli {
             }) => render::run(&settings, mac, file, reached_at),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
+            Some(Command::Doctor(options)) => doctor::run(&settings, options),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Arm(which)) => arm::arm(&settings, &which),
             Some(Command::Disarm(which)) => arm::disarm(&settings, &which),

@@ -81,6 +81,15 @@ pub fn remove(boot: &Path, name: &ImageName) -> Result<(), ImageError> {
     place::BootFolder::lock(boot)?.remove(name)
 }
 
+/// What the file of that path holds, read to its end. `count` is told of each piece.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn content(path: &Path, count: &dyn Fn(u64)) -> Result<Content, ImageError> {
+    let file = std::fs::File::open(path).during("opening", path)?;
+    sum::read_through(file, path, None, count)
+}
+
 /// The names, for a person.
 fn listed(names: &[ImageName]) -> String {
     let names: Vec<_> = names.iter().map(ImageName::as_str).collect();

@@ -92,6 +92,13 @@ impl Site {
         names.filter_map(hint).collect()
     }
 
+    /// Whether packages come from a mirror, for which the installer wants a router.
+    pub fn has_mirror(&self) -> bool {
+        self.0
+            .get_attr("apt_mirror")
+            .is_ok_and(|value| value.is_true())
+    }
+
     /// What has to be so on the LAN for these values, which no look at a file can tell. Without
     /// `site.json` there is none.
     pub fn advice(&self) -> Vec<&'static str> {

@@ -52,6 +52,16 @@ mod device {
     mod mac;
 }
 
+mod dnsmasq {
+    mod configuration;
+}
+
+mod doctor {
+    mod faults;
+    mod judgements;
+    mod wire;
+}
+
 mod seed {
     mod autoinstall;
     mod autoinstall_schema;

@@ -1,10 +1,11 @@
 //! `gb10-provision-api boot grub`: GRUB's configuration, for the server of TFTP.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::super::reached::reached_at;
 use super::super::templates;
 use crate::files::layout;
 use crate::files::replace::replace;
@@ -13,9 +14,9 @@ use crate::service::settings::Settings;
 use crate::site::SiteFiles;
 
 /// Prints it, or writes it to where TFTP serves it.
-pub(super) fn run(settings: &Settings, reached_at: SocketAddr, write: bool) -> ExitCode {
+pub(super) fn run(settings: &Settings, given: Option<SocketAddrV4>, write: bool) -> ExitCode {
     let site_files = Arc::new(SiteFiles::load(&settings.data_path));
-    let device = Device::that_boots(reached_at);
+    let device = Device::that_boots(reached_at(given).into());
     let templates = templates(settings, &site_files);
     let rendered = match templates.explain(SeedFile::GrubCfg, &device) {
         Ok((rendered, _)) => rendered,

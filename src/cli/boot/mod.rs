@@ -1,16 +1,18 @@
 //! `gb10-provision-api boot`: what boxes boot from the network.
 
+mod dnsmasq;
 mod grub;
 mod list;
 mod remove;
 mod stage;
 
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::dnsmasq::{CONFIGURATION, Interface};
 use crate::files::layout;
 use crate::images::Sum;
 use crate::service::settings::Settings;
@@ -31,14 +33,31 @@ pub enum BootAction {
         #[arg(long, value_name = "HEX")]
         sha256: Vec<Sum>,
     },
-    /// Print GRUB's configuration, as the service gives it to a box that reaches it there
+    /// Print the configuration of dnsmasq that fits this host: DHCP and TFTP on the LAN
+    Dnsmasq {
+        /// The interface on the LAN
+        #[arg(long, value_name = "INTERFACE")]
+        interface: Interface,
+        /// Leave the addresses to another DHCP server, and only add what to boot
+        #[arg(long)]
+        proxy: bool,
+        /// Write it to FILE instead, in one step
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = CONFIGURATION)]
+        write: Option<PathBuf>,
+        /// Where boxes reach the service; without it, as gb10-provision-api.socket says, or else
+        /// 10.88.0.1:8088
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        reached_at: Option<SocketAddrV4>,
+    },
+    /// Print GRUB's configuration, as the service gives it to boxes
     Grub {
-        /// The address of this host that boxes reach
-        #[arg(long, value_name = "ADDRESS:PORT", default_value = "10.88.0.1:8088")]
-        reached_at: SocketAddr,
         /// Write it to {DATA_PATH}/boot/grub/grub.cfg, where TFTP serves it
         #[arg(long)]
         write: bool,
+        /// Where boxes reach the service; without it, as gb10-provision-api.socket says, or else
+        /// 10.88.0.1:8088
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        reached_at: Option<SocketAddrV4>,
     },
     /// List the staged images, and who is installed from them
     List {
@@ -56,6 +75,8 @@ pub enum BootAction {
     },
 }
 
+pub(in crate::cli) use dnsmasq::planned;
+
 /// Does what the command line says.
 pub(super) fn run(settings: &Settings, action: BootAction) -> ExitCode {
     let boot = layout::boot(&settings.data_path);
@@ -65,7 +86,13 @@ pub(super) fn run(settings: &Settings, action: BootAction) -> ExitCode {
             name,
             sha256,
         } => stage::run(&boot, files, name, sha256),
-        BootAction::Grub { reached_at, write } => grub::run(settings, reached_at, write),
+        BootAction::Dnsmasq {
+            interface,
+            proxy,
+            write,
+            reached_at,
+        } => dnsmasq::run(settings, &interface, proxy, write.as_deref(), reached_at),
+        BootAction::Grub { write, reached_at } => grub::run(settings, reached_at, write),
         BootAction::List { json } => list::run(settings, &boot, json),
         BootAction::Remove { name, force } => remove::run(settings, &boot, &name, force),
     }

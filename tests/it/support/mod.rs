@@ -4,6 +4,7 @@ pub mod beats;
 pub mod golden;
 pub mod lan;
 pub mod needs;
+pub mod rack;
 pub mod system;
 
 use std::collections::BTreeMap;
