@@ -1,5 +1,6 @@
 //! `gb10-provision-api doctor`: what stands between this host and the first ready box.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,12 +12,17 @@ use super::boot::planned;
 use super::progress::{bar, show};
 use super::reached::reached_at;
 use super::{check, count};
+use crate::device::boot::{Boot, Decision};
+use crate::device::mac::MacAddr;
 use crate::dnsmasq::{CONFIGURATION, Interface};
-use crate::doctor::policy::judge;
+use crate::doctor::policy::{Standing, judge};
 use crate::doctor::{self, Check, Subject, Verdict};
+use crate::files::layout;
+use crate::gate::{self, Rules, decide};
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
-use crate::site::SiteFiles;
+use crate::site::{Devices, SiteFiles};
+use crate::store::{self, Clients};
 
 /// How to look.
 #[derive(Debug, Clone, Args)]
@@ -121,9 +127,46 @@ fn staged(report: &Report) -> Vec<Check> {
     ]
 }
 
-/// The policy, and what it comes to. PLACE FOR THE GATE, which knows of each box.
-fn policy(_settings: &Settings) -> Check {
-    judge(&Err("there is no gate yet".to_owned()))
+/// The policy, and what the gate would say of each box.
+fn policy(settings: &Settings) -> Check {
+    let clients = store::read(layout::state(&settings.data_path));
+    let devices = SiteFiles::load(&settings.data_path).devices();
+    judge(&match &clients {
+        Ok(clients) => Ok(standing(settings, clients, &devices)),
+        Err(reason) => Err(reason.to_string()),
+    })
+}
+
+fn standing(settings: &Settings, clients: &Clients, devices: &Devices) -> Standing {
+    let rules = Rules {
+        policy: settings.install,
+        attempts: settings.install_attempts.get(),
+    };
+    let verdict = |mac: MacAddr| {
+        let own = devices.get(mac).and_then(|known| known.install);
+        let policy = own.unwrap_or(rules.policy);
+        decide(Rules { policy, ..rules }, &clients.boot(mac))
+    };
+    let known: BTreeSet<MacAddr> = clients
+        .macs()
+        .map(|mac| devices.primary(mac))
+        .chain(devices.iter().map(|(mac, _)| mac))
+        .collect();
+    let is_installed = |verdict: &gate::Verdict| verdict.decision == Decision::Install;
+    Standing {
+        policy: rules.policy.name(),
+        known: known.len(),
+        to_install: known
+            .iter()
+            .filter(|mac| is_installed(&verdict(**mac)))
+            .count(),
+        installs_new: is_installed(&decide(rules, &Boot::default())),
+        given_up: known
+            .iter()
+            .filter(|mac| verdict(**mac).is_given_up)
+            .map(MacAddr::to_string)
+            .collect(),
+    }
 }
 
 fn print(check: &Check) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::super::reached::reached_at;
+use super::grub;
 use crate::dnsmasq::Interface;
 use crate::doctor::configuration::{Kind, Planned};
 use crate::files::layout;
@@ -47,11 +48,11 @@ pub(super) fn run(
     });
     match (outcome, file) {
         (Ok(()), Some(file)) => {
-            println!(
-                "written: {}; now: systemctl restart dnsmasq",
-                file.display()
-            );
-            ExitCode::SUCCESS
+            println!("written: {}", file.display());
+            // What TFTP is to serve belongs to it.
+            let written = grub::run(settings, Some(reached_at), true);
+            println!("now: systemctl restart dnsmasq");
+            written
         }
         (Ok(()), None) => ExitCode::SUCCESS,
         (Err(reason), _) => {
