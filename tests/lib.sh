@@ -5,6 +5,9 @@
 # is failed. A runner counts what it waited for, and its last line is the count. A runner that calls
 # another one adds that line to its own.
 
+# The script that runs, wherever it goes.
+script=$(realpath "$0")
+
 # The exit status of what cannot run here.
 skipped_status=77
 
@@ -120,7 +123,7 @@ failed_line() {
     for depth in "${!FUNCNAME[@]}"; do
         [[ ${FUNCNAME[depth]} != "$attempted" ]] || ((depth < 2)) || line=${BASH_LINENO[depth - 1]}
     done
-    echo "failed: $(sed -n "${line}s/^ *//p" "$0")" >&2
+    echo "failed: $(sed -n "${line}s/^ *//p" "$script")" >&2
 }
 
 # figures LOG: the figures of a test, to stand below its name.
