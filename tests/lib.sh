@@ -5,8 +5,8 @@
 # is failed. A runner counts what it waited for, and its last line is the count. A runner that calls
 # another one adds that line to its own.
 
-# The script that runs, wherever it goes.
-script=$(realpath "$0")
+# The script that runs, wherever it goes; most have gone to their folder already.
+script=$(realpath --quiet "$0") && [[ -e $script ]] || script=$(realpath "${0##*/}")
 
 # The exit status of what cannot run here.
 skipped_status=77
