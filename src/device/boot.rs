@@ -194,6 +194,15 @@ impl Boot {
         Ok(())
     }
 
+    /// Takes in what is on record of the same box under another MAC: that it is installed.
+    pub fn adopt(&mut self, other: &Self) {
+        if other.is_installed() && !self.is_installed() {
+            let time: String = other.0.get("installed").unwrap_or_default();
+            // A text is always JSON.
+            let _ = self.0.set("installed", &time);
+        }
+    }
+
     /// Enters that an operator wants the box installed, whatever became of it before.
     pub fn arm(&mut self, at: Timestamp, by: &str) -> Result<(), serde_json::Error> {
         let by = by.to_owned();

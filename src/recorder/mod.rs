@@ -213,7 +213,10 @@ impl Recorder {
     }
 
     /// Bounds the records that one address can make of devices that nothing confirms.
-    fn admit(&self, sender: &Sender) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// There are too many of that address.
+    pub fn admit(&self, sender: &Sender) -> Result<(), StoreError> {
         if sender.is_confirmed || self.store.latest().has(sender.mac) {
             return Ok(());
         }
@@ -253,9 +256,9 @@ impl Recorder {
     }
 
     /// What a device was told to boot and what came of it, by `clients` and by what is not on record
-    /// yet.
-    pub fn boot(&self, clients: &Clients, mac: MacAddr) -> Boot {
-        let mut boot = clients.boot(mac);
+    /// yet. `ports` are its other MACs.
+    pub fn boot(&self, clients: &Clients, mac: MacAddr, ports: &[MacAddr]) -> Boot {
+        let mut boot = clients.boot(mac, ports);
         for sightings in self.sighted.of(mac) {
             boot.saw(&sightings);
         }

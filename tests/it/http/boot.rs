@@ -197,6 +197,86 @@ fn any_port_of_a_box_asks_for_the_box() {
 }
 
 #[test]
+fn a_box_that_is_on_record_under_another_port_is_installed() {
+    let service = Start::fresh().service();
+    assert_eq!(
+        service.heartbeat(&mac(1), "install", "done").status,
+        200,
+        "before devices.json knows it"
+    );
+    let devices = format!(
+        r#"{{"{GB10}": {{"macs": ["{}"]}}, "{}": {{}}}}"#,
+        mac(1),
+        mac(2)
+    );
+    service.stage("devices.json", &devices);
+    assert_eq!(decision(&service, GB10), "local");
+    assert_eq!(decision(&service, &mac(1)), "local");
+    assert_eq!(decision(&service, &mac(2)), "install");
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+}
+
+/// Whose questions are not put on record would be told to install for ever.
+#[test]
+fn at_the_address_of_another_box_nothing_is_installed() {
+    needs!(Need::NetworkNamespaces);
+    let lan = Lan::new();
+    let service = lan.start().service();
+    let told = |mac: &str| {
+        lan.get(DEVICE, &service, &format!("/boot/{mac}/grub.cfg"))
+            .body
+    };
+    let other = "# ARP has another box at that address\nset default=local\n";
+    assert_eq!(told(GB10), other);
+    assert!(told(MAC).ends_with("set default=install\n"));
+    // It may ask by whichever of its ports.
+    let devices = format!(r#"{{"{GB10}": {{"macs": ["{MAC}"]}}}}"#);
+    service.stage("devices.json", &devices);
+    assert!(told(GB10).ends_with("set default=install\n"));
+    let asked = || {
+        let record = lan.get(DEVICE, &service, &format!("/clients/{GB10}"));
+        (record.status == 200).then(|| record.json()["boot"]["asked"].clone())
+    };
+    assert_eq!(eventually("the question on record", asked), 1);
+}
+
+#[test]
+fn where_the_records_were_lost_nothing_is_installed_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    stage(
+        folder.path(),
+        "state/clients.json",
+        "{\"3c:6d:66:0a:1b:2c\": ",
+    );
+    let devices = format!(
+        r#"{{"{GB10}": {{}}, "{}": {{"install": "always"}}}}"#,
+        mac(1)
+    );
+    stage(folder.path(), "devices.json", &devices);
+    let service = Start::on(folder.path()).service();
+    let text = eventually("the state is moved aside", || {
+        let (_, text) = told(&service, &format!("/boot/{GB10}/grub.cfg"));
+        text.contains("moved aside").then_some(text)
+    });
+    assert!(text.ends_with("set default=local\n"), "{text}");
+    assert_eq!(decision(&service, &mac(1)), "install", "always");
+    // On an operator's word, and where the operator knows that nothing is lost.
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+    assert_eq!(decision(&service, &mac(2)), "local");
+    for entry in fs::read_dir(folder.path().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().contains("corrupt-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(decision(&service, &mac(2)), "install");
+}
+
+#[test]
 fn where_nothing_can_be_decided_the_disk_boots() {
     let service = knowing("{}").service();
     assert_eq!(decision(&service, GB10), "install");
