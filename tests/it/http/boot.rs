@@ -242,6 +242,33 @@ fn at_the_address_of_another_box_nothing_is_installed() {
     assert_eq!(eventually("the question on record", asked), 1);
 }
 
+/// The installer says that it is done before what was seen of the box was put on record.
+#[test]
+fn a_done_that_comes_at_once_ends_the_arming() {
+    let service = knowing(&format!(r#"{{"{GB10}": {{}}}}"#)).service();
+    let finished = r#"{"name": "subiquity/Install/install", "event_type": "finish",
+        "result": "SUCCESS", "description": "", "origin": "curtin", "timestamp": 1}"#;
+    let posts = |target: &str, body: &str| {
+        request_from(
+            Some(BOX),
+            service.address,
+            "POST",
+            target,
+            &[],
+            body.as_bytes(),
+        )
+        .unwrap()
+    };
+    for _ in 0..3 {
+        let (code, said) = by_hand(&service, &["arm", GB10]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(decision(&service, GB10), "install");
+        fetches(&service, GB10);
+        assert_eq!(posts(&format!("/report/{GB10}"), finished).status, 204);
+        assert_eq!(decision(&service, GB10), "local");
+    }
+}
+
 #[test]
 fn where_the_records_were_lost_nothing_is_installed_unasked() {
     let folder = tempfile::tempdir().unwrap();
