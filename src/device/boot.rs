@@ -177,7 +177,13 @@ impl Boot {
     ) -> Result<(), serde_json::Error> {
         match (stage, phase) {
             (Stage::Install, Phase::Done) => self.done(at, self.is_installing()),
-            (Stage::Install, _) => self.fetched(at),
+            (Stage::Install, _) => {
+                // The word to install may be lost, with the process that gave it a moment before.
+                if self.is_armed() {
+                    self.0.set("installing", &true)?;
+                }
+                self.fetched(at)
+            }
             _ if self.is_installed() && !self.is_installing() => Ok(()),
             _ => self.done(at, self.0.has("begun")),
         }

@@ -270,6 +270,28 @@ fn a_done_that_comes_at_once_ends_the_arming() {
 }
 
 #[test]
+fn a_word_to_install_that_a_kill_lost_does_not_keep_a_box_armed() {
+    let folder = tempfile::tempdir().unwrap();
+    stage(
+        folder.path(),
+        "devices.json",
+        &format!(r#"{{"{GB10}": {{}}}}"#),
+    );
+    let mut service = Start::on(folder.path()).service();
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+    service.signal(rustix::process::Signal::KILL);
+    service.wait_for_end();
+    let service = Start::on(folder.path()).service();
+    fetches(&service, GB10);
+    for phase in ["start", "done"] {
+        assert_eq!(service.heartbeat(GB10, "install", phase).status, 200);
+    }
+    assert_eq!(decision(&service, GB10), "local");
+}
+
+#[test]
 fn where_the_records_were_lost_nothing_is_installed_unasked() {
     let folder = tempfile::tempdir().unwrap();
     stage(
