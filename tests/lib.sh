@@ -5,6 +5,9 @@
 # is failed. A runner counts what it waited for, and its last line is the count. A runner that calls
 # another one adds that line to its own.
 
+# The script that runs, wherever it goes; most have gone to their folder already.
+script=$(realpath --quiet "$0") && [[ -e $script ]] || script=$(realpath "${0##*/}")
+
 # The exit status of what cannot run here.
 skipped_status=77
 
@@ -120,12 +123,95 @@ failed_line() {
     for depth in "${!FUNCNAME[@]}"; do
         [[ ${FUNCNAME[depth]} != "$attempted" ]] || ((depth < 2)) || line=${BASH_LINENO[depth - 1]}
     done
-    echo "failed: $(sed -n "${line}s/^ *//p" "$0")" >&2
+    echo "failed: $(sed -n "${line}s/^ *//p" "$script")" >&2
 }
 
 # figures LOG: the figures of a test, to stand below its name.
 figures() {
     sed -n 's/^# /    /p' "$1"
+}
+
+# run_checks FUNCTION…: counts each by the name TOPIC/FUNCTION. Of the script it takes `topic`;
+# `obstacle`, which says what keeps the checks from running here, if anything; `setup`, which may skip
+# them all, and without which none runs; and `tear_down`. `$work` is a folder for them, in memory. Its
+# status is that of the script, whose last command it is.
+# shellcheck disable=SC2154 # of the script
+run_checks() {
+    local check name log status=0 why
+    why=$(obstacle)
+    if [[ -n $why ]]; then
+        for check in "$@"; do result "$skipped_status" "$topic/${check//_/-}" "$why"; done
+        summary
+        return
+    fi
+    work=$(mktemp --directory)
+    trap tear_down EXIT
+    ((EUID)) || mount -t tmpfs -o mode=0755 gb10-tests "$work"
+    log=$work/log
+    attempt "$log" setup
+    if ((status)); then
+        ((status == skipped_status)) || sed 's/^/    /' "$log"
+        for check in "$@"; do result "$status" "$topic/${check//_/-}" "setup: $why"; done
+    else
+        for check in "$@"; do
+            name=$topic/${check//_/-}
+            attempt "$log" "$check"
+            result "$status" "$name" "$why"
+            figures "$log"
+            ((status == 0 || status == skipped_status)) || sed 's/^/    /' "$log"
+        done
+    fi
+    summary
+}
+
+remove_work() {
+    if ((EUID)); then rm -rf "$work"; else umount --recursive --lazy "$work" && rmdir "$work"; fi
+}
+
+# --- network namespaces -----------------------------------------------------
+
+# A network namespace of this name, for this test alone.
+space() {
+    echo "gb10-$$-$1"
+}
+
+# on NAME COMMAND…: runs the command in a namespace.
+on() {
+    local space
+    space=$(space "$1")
+    shift
+    ip netns exec "$space" "$@"
+}
+
+# start NAME COMMAND…: the same, in the background; its process is `$!`.
+start() {
+    local space
+    space=$(space "$1")
+    shift
+    ip netns exec "$space" "$@" &
+}
+
+add_space() {
+    ip netns add "$(space "$1")"
+    ip -n "$(space "$1")" link set lo up
+}
+
+# cable A INTERFACE-OF-A B INTERFACE-OF-B
+cable() {
+    ip -n "$(space "$1")" link add "$2" type veth peer name "$4" netns "$(space "$3")"
+    ip -n "$(space "$1")" link set "$2" up
+    ip -n "$(space "$3")" link set "$4" up
+}
+
+# Ends what runs in the namespaces of this test, and removes them.
+remove_spaces() {
+    local space pid
+    for space in /run/netns/"gb10-$$-"*; do
+        [[ -e $space ]] || continue
+        space=$(basename "$space")
+        for pid in $(ip netns pids "$space" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
+        ip netns delete "$space"
+    done
 }
 
 # --- prerequisites ----------------------------------------------------------

@@ -91,10 +91,6 @@ fn altered(
         eprintln!("{reason}");
         ExitCode::FAILURE
     };
-    if !settings.data_path.is_dir() {
-        let path = settings.data_path.display();
-        return Err(failed(format!("{path}: no such folder, nothing is {what}")));
-    }
     let chosen = chosen(settings, which).map_err(failed)?;
     let max_clients = settings.max_clients.get();
     let outcome = store::alter_boots(folder.clone(), &chosen, max_clients, alter);

@@ -140,7 +140,7 @@ fn policy(settings: &Settings) -> Check {
 fn standing(settings: &Settings, clients: &Clients, devices: &Devices) -> Standing {
     let rules = Rules {
         policy: settings.install,
-        attempts: settings.install_attempts.get(),
+        attempts: settings.install_attempts.get() as u64,
     };
     let state = layout::state(&settings.data_path);
     let decide = match store::has_moved_aside(&state) {

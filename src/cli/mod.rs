@@ -129,7 +129,13 @@ impl Cli {
     /// Does what the command line says.
     pub fn run(self) -> ExitCode {
         let Self { command, settings } = self;
-        let is_of_data = !matches!(command, None | Some(Command::Completions { .. }));
+        let is_of_data = match &command {
+            None | Some(Command::Completions { .. }) => false,
+            // They say what is missing themselves.
+            Some(Command::Doctor(_)) => false,
+            Some(Command::Boot { action }) => !matches!(action, BootAction::Dnsmasq { .. }),
+            Some(_) => true,
+        };
         if is_of_data && let Err(reason) = is_folder(&settings.data_path) {
             eprintln!(
                 "{}: {reason}: expected the service's data folder, by --data-path or DATA_PATH",

@@ -122,7 +122,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         boot: layout::boot(data_path),
         rules: Rules {
             policy: settings.install,
-            attempts: settings.install_attempts.get(),
+            attempts: settings.install_attempts.get() as u64,
         },
         seed_access: settings.seed_access,
         names: Names::new(&settings.server_names),

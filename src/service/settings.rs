@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
@@ -21,8 +21,8 @@ use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings (flag or environment; the flag wins)")]
 pub struct Settings {
-    /// Folder of templates (cloud-init-templates/), onboarding files (onboard/), what boxes boot (boot/) and
-    /// state (state/)
+    /// Folder of templates (cloud-init-templates/), onboarding files (onboard/), what boxes boot
+    /// (boot/) and state (state/)
     #[arg(
         long,
         env,
@@ -96,27 +96,15 @@ pub struct Settings {
     pub record_bytes: NonZeroUsize,
 
     /// When a box that boots from the network is installed: once, armed, always or never
-    #[arg(
-        long,
-        env,
-        global = true,
-        value_name = "POLICY",
-        default_value = "once"
-    )]
+    #[arg(long, env, value_name = "POLICY", default_value = "once")]
     pub install: Policy,
 
     /// Installations that may begin without one being reported done; then the box boots its disk
-    #[arg(long, env, global = true, value_name = "N", default_value = "3")]
-    pub install_attempts: NonZeroU64,
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "3")]
+    pub install_attempts: NonZeroUsize,
 
     /// Who gets a box's user-data: open (whoever asks) or window (that box, while it is installed)
-    #[arg(
-        long,
-        env,
-        global = true,
-        value_name = "ACCESS",
-        default_value = "open"
-    )]
+    #[arg(long, env, value_name = "ACCESS", default_value = "open")]
     pub seed_access: SeedAccess,
 
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback

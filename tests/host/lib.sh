@@ -27,37 +27,6 @@ state=/var/lib/gb10-provision-api/state
 
 # --- checks -----------------------------------------------------------------
 
-# run_checks FUNCTION…: counts each by the name TOPIC/FUNCTION. None runs without `setup`, which
-# may skip them all.
-run_checks() {
-    local check name log status=0 why
-    why=$(obstacle)
-    if [[ -n $why ]]; then
-        for check in "$@"; do result "$skipped_status" "$topic/${check//_/-}" "$why"; done
-        summary
-        exit
-    fi
-    work=$(mktemp --directory)
-    trap tear_down EXIT
-    ((EUID)) || mount -t tmpfs -o mode=0755 gb10-tests "$work"
-    log=$work/log
-    attempt "$log" setup
-    if ((status)); then
-        ((status == skipped_status)) || sed 's/^/    /' "$log"
-        for check in "$@"; do result "$status" "$topic/${check//_/-}" "setup: $why"; done
-    else
-        for check in "$@"; do
-            name=$topic/${check//_/-}
-            attempt "$log" "$check"
-            result "$status" "$name" "$why"
-            figures "$log"
-            ((status == 0 || status == skipped_status)) || sed 's/^/    /' "$log"
-        done
-    fi
-    summary
-    exit
-}
-
 # What keeps the tests from running here, if anything.
 obstacle() {
     has cargo curl dh groff lintian python3 || return 0
@@ -77,39 +46,6 @@ can_make_spaces() {
 }
 
 # --- network ----------------------------------------------------------------
-
-# A network namespace of this name, for this test alone.
-space() {
-    echo "gb10-$$-$1"
-}
-
-# on NAME COMMAND…: runs the command in a namespace.
-on() {
-    local space
-    space=$(space "$1")
-    shift
-    ip netns exec "$space" "$@"
-}
-
-# start NAME COMMAND…: the same, in the background; its process is `$!`.
-start() {
-    local space
-    space=$(space "$1")
-    shift
-    ip netns exec "$space" "$@" &
-}
-
-add_space() {
-    ip netns add "$(space "$1")"
-    ip -n "$(space "$1")" link set lo up
-}
-
-# cable A INTERFACE-OF-A B INTERFACE-OF-B
-cable() {
-    ip -n "$(space "$1")" link add "$2" type veth peer name "$4" netns "$(space "$3")"
-    ip -n "$(space "$1")" link set "$2" up
-    ip -n "$(space "$3")" link set "$4" up
-}
 
 mac_of() {
     echo "02:10:88:00:00:1$1"
@@ -389,15 +325,10 @@ logged() {
 
 # Ends what the test started: containers, processes in its namespaces, mounts.
 tear_down() {
-    local name space pid
+    local name
     set +e
     for name in "$work"/*/leader; do halt "$(basename "$(dirname "$name")")"; done
-    for space in /run/netns/"gb10-$$-"*; do
-        [[ -e $space ]] || continue
-        space=$(basename "$space")
-        for pid in $(ip netns pids "$space" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
-        ip netns delete "$space"
-    done
+    remove_spaces
     ((EUID)) || remove_cgroups
-    if ((EUID)); then rm -rf "$work"; else umount --recursive --lazy "$work" && rmdir "$work"; fi
+    remove_work
 }
