@@ -76,7 +76,16 @@ fn devices_are_armed_by_mac_by_role_and_all_whether_the_service_runs_or_not() {
         said.contains(&format!("was not armed: {}", mac(9))),
         "{said}"
     );
+    let all_the_same = "is installed all the same: it was never installed";
+    assert!(
+        said.contains(&format!("{} {all_the_same}", mac(9))),
+        "{said}"
+    );
     assert_eq!(armed(data), set(&[2, 3, 4]));
+    let (_, said) = run(data, &["--install", "armed", "disarm", &mac(4)]);
+    assert_eq!(said, format!("disarmed: {}\n", mac(4)));
+    let (_, said) = run(data, &["--install", "never", "arm", &mac(4)]);
+    assert!(said.contains("0 devices will be installed"), "{said}");
     assert_eq!(service.heartbeat(&mac(4), "storage", "done").status, 200);
     assert_eq!(
         armed(data),
