@@ -459,6 +459,24 @@ fn grub_takes_each_configuration_and_the_urls_in_it_are_the_sockets_own() {
     }
 }
 
+/// All that may stand there, between the double quotes and where GRUB puts it without any.
+#[test]
+fn grub_takes_each_argument_for_a_kernel_that_is_no_fault() {
+    needs!(Need::Program("grub-script-check"));
+    let args: String = (' '..='~')
+        .filter(|c| !"\"'`;$\\{}|&<>".contains(*c))
+        .collect();
+    let devices = serde_json::json!({GB10: {"kernel_args": args}});
+    let service = knowing(&devices.to_string()).service();
+    let answer = service.get_as_box(&format!("/boot/{GB10}/image.cfg"));
+    let text = answer.text();
+    assert!(
+        text.contains(&format!("set kernel_args=\"{args}\"")),
+        "{text}"
+    );
+    assert_eq!(grub_says(text), "");
+}
+
 #[test]
 fn grubs_configuration_is_staged_like_any_template_and_a_broken_one_is_replaced() {
     let service = knowing("{}")
