@@ -80,6 +80,19 @@ pub fn decide(rules: Rules, boot: &Boot) -> Verdict {
     }
 }
 
+/// What a box is told where records were lost. Which boxes are installed is not known then, and a box
+/// that nobody knows is more likely to have lost its record than to be new.
+pub fn decide_without_records(rules: Rules, boot: &Boot) -> Verdict {
+    let verdict = decide(rules, boot);
+    let is_by_history = rules.policy == Policy::Once && !boot.is_armed();
+    match verdict.decision {
+        Decision::Install if is_by_history => Verdict::local(
+            "it may be installed: clients.json was corrupt, and was moved aside with all records",
+        ),
+        _ => verdict,
+    }
+}
+
 /// Whether an installation that the gate let begin is under way, so that its seed may be served:
 /// until it is done, and as long as there was a word of the box within [`WINDOW`] before `now`. A
 /// clock that was set back closes nothing.

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::{Operator, count, operator};
-use crate::device::boot::{Boot, Policy};
+use crate::device::boot::{Boot, Decision, Policy};
 use crate::device::mac::MacAddr;
 use crate::excerpt::excerpt;
 use crate::files::layout;
+use crate::gate::{Rules, decide};
 use crate::message_id;
 use crate::service::journal;
 use crate::service::settings::Settings;
@@ -45,17 +46,18 @@ pub(super) fn arm(settings: &Settings, which: &Which) -> ExitCode {
         Err(code) => return code,
     };
     let devices = SiteFiles::load(&settings.data_path).devices();
+    let mut will_be = 0;
     for mac in &armed {
         info!(message_id = message_id::DEVICE_ARMED, gb10.mac = %mac, uid, who, "device armed: {mac}, by {who}");
         println!("armed: {}", named(*mac, &chosen));
-        let policy = devices.get(*mac).and_then(|known| known.install);
-        if policy.unwrap_or(settings.install) == Policy::Never {
-            eprintln!("{mac} is not installed all the same: its policy is never");
+        match policy(settings, &devices, *mac) {
+            Policy::Never => eprintln!("{mac} is not installed all the same: its policy is never"),
+            _ => will_be += 1,
         }
     }
     println!(
         "{} will be installed at the next boot from the network",
-        count(armed.len(), "device")
+        count(will_be, "device")
     );
     ExitCode::SUCCESS
 }
@@ -63,20 +65,44 @@ pub(super) fn arm(settings: &Settings, which: &Which) -> ExitCode {
 /// Takes that back, and tells the journal who wanted it.
 pub(super) fn disarm(settings: &Settings, which: &Which) -> ExitCode {
     let Operator { uid, who } = operator();
-    let alter = |boot: &mut Boot| Ok(boot.disarm());
+    // What becomes of each, in their order.
+    let mut boots = Vec::new();
+    let alter = |boot: &mut Boot| {
+        let was_armed = boot.disarm();
+        boots.push(boot.clone());
+        Ok(was_armed)
+    };
     let (chosen, disarmed) = match altered(settings, which, "disarmed", alter) {
         Ok(altered) => altered,
         Err(code) => return code,
     };
-    for (mac, _) in &chosen {
+    let devices = SiteFiles::load(&settings.data_path).devices();
+    for ((mac, _), boot) in chosen.iter().zip(&boots) {
         if disarmed.contains(mac) {
             info!(message_id = message_id::DEVICE_DISARMED, gb10.mac = %mac, uid, who, "device disarmed: {mac}, by {who}");
             println!("disarmed: {}", named(*mac, &chosen));
         } else if !which.all {
             println!("was not armed: {}", named(*mac, &chosen));
         }
+        let rules = Rules {
+            policy: policy(settings, &devices, *mac),
+            attempts: settings.install_attempts.get() as u64,
+        };
+        let verdict = decide(rules, boot);
+        if verdict.decision == Decision::Install && !which.all {
+            let reason = verdict.reason;
+            // Standard error takes each part of a line by itself, the digits of a MAC too.
+            let line = format!("{mac} is installed all the same: {reason}");
+            eprintln!("{line}");
+        }
     }
     ExitCode::SUCCESS
+}
+
+/// When the device is installed.
+fn policy(settings: &Settings, devices: &Devices, mac: MacAddr) -> Policy {
+    let own = devices.get(mac).and_then(|known| known.install);
+    own.unwrap_or(settings.install)
 }
 
 /// Alters the boots of the devices that are meant. Returns these, and those that changed.

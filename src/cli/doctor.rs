@@ -18,7 +18,7 @@ use crate::dnsmasq::{CONFIGURATION, Interface};
 use crate::doctor::policy::{Standing, judge};
 use crate::doctor::{self, Check, Subject, Verdict};
 use crate::files::layout;
-use crate::gate::{self, Rules, decide};
+use crate::gate::{self, Rules, decide, decide_without_records};
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
 use crate::site::{Devices, SiteFiles};
@@ -142,10 +142,18 @@ fn standing(settings: &Settings, clients: &Clients, devices: &Devices) -> Standi
         policy: settings.install,
         attempts: settings.install_attempts.get() as u64,
     };
+    let state = layout::state(&settings.data_path);
+    let decide = match store::has_moved_aside(&state) {
+        Ok(true) => decide_without_records,
+        Ok(false) | Err(_) => decide,
+    };
     let verdict = |mac: MacAddr| {
-        let own = devices.get(mac).and_then(|known| known.install);
-        let policy = own.unwrap_or(rules.policy);
-        decide(Rules { policy, ..rules }, &clients.boot(mac))
+        let known = devices.get(mac);
+        let policy = known
+            .and_then(|known| known.install)
+            .unwrap_or(rules.policy);
+        let ports = known.map_or(&[][..], |known| &known.macs);
+        decide(Rules { policy, ..rules }, &clients.boot(mac, ports))
     };
     let known: BTreeSet<MacAddr> = clients
         .macs()

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use tracing::info;
 
 use super::{Operator, operator};
+use crate::device::boot::Policy;
 use crate::device::mac::MacAddr;
 use crate::files::layout;
 use crate::message_id;
 use crate::service::journal;
 use crate::service::settings::Settings;
+use crate::site::SiteFiles;
 use crate::store;
 
 /// Forgets the devices, and tells the journal who wanted it.
@@ -24,10 +26,15 @@ pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
     };
     journal::init_for_operator();
     let Operator { uid, who } = operator();
+    let devices = SiteFiles::load(&settings.data_path).devices();
     for mac in macs {
         if forgotten.contains(mac) {
             info!(message_id = message_id::DEVICE_FORGOTTEN, gb10.mac = %mac, uid, who, "device forgotten: {mac}, by {who}");
             println!("forgotten: {mac}");
+            let own = devices.get(*mac).and_then(|known| known.install);
+            if own.unwrap_or(settings.install) == Policy::Once {
+                eprintln!("{mac} is a new box now: its next boot from the network installs it");
+            }
         } else {
             eprintln!("no device with that MAC is on record: {mac}");
         }

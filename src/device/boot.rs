@@ -105,7 +105,7 @@ impl Boot {
 
     /// Enters that the box asked. Tells whether it is given up by that, and was not before.
     pub fn asked(&mut self, asked: &Asked) -> Result<bool, serde_json::Error> {
-        if self.0.get::<Rfc3339>("timestamp").map(|at| at.0) == Some(asked.at) {
+        if self.is_of(asked) {
             return Ok(false); // that is on record
         }
         self.0.set("decision", &asked.decision)?;
@@ -119,8 +119,11 @@ impl Boot {
             Decision::Local => self.0.remove("installing"),
         }
         let is_new = asked.is_given_up && !self.is_given_up();
-        if is_new {
-            self.0.set("given_up", &true)?;
+        // It may have been armed since it was told, or an attempt more been allowed.
+        match asked.decision == Decision::Local && !self.is_armed_since(asked.at) {
+            true if is_new => self.0.set("given_up", &true)?,
+            true => {}
+            false => self.0.remove("given_up"),
         }
         Ok(is_new)
     }
@@ -134,15 +137,27 @@ impl Boot {
         self.0.count("attempts", 1)
     }
 
-    /// Enters sightings, of which the first may be on record: up to the last time that it asked.
-    pub fn saw(&mut self, sightings: &Sightings) {
-        let last_asked = self.last_asked();
-        let is_entered = |seen: &Seen| match seen {
-            Seen::Asked(asked) => Some(asked.at) == last_asked,
-            Seen::Fetched(_) => false,
-        };
+    /// Whether what is known of the last time that the box asked is that one. A record keeps
+    /// milliseconds.
+    fn is_of(&self, asked: &Asked) -> bool {
+        let last: Option<String> = self.0.get("timestamp");
+        last.is_some_and(|last| last == Rfc3339(asked.at).to_string())
+    }
+
+    /// Those of the sightings that are not on record: all after the last time that it asked. What
+    /// could not be entered may be on record all the same, where the disk failed after that.
+    pub fn not_entered<'a>(
+        &self,
+        sightings: &'a Sightings,
+    ) -> impl Iterator<Item = &'a Seen> + use<'a> {
+        let is_entered = |seen: &Seen| matches!(seen, Seen::Asked(asked) if self.is_of(asked));
         let entered = sightings.iter().position(is_entered);
-        for seen in sightings.iter().skip(entered.map_or(0, |last| last + 1)) {
+        sightings.iter().skip(entered.map_or(0, |last| last + 1))
+    }
+
+    /// Enters sightings, of which the first may be on record.
+    pub fn saw(&mut self, sightings: &Sightings) {
+        for seen in self.not_entered(sightings) {
             // What cannot be entered here cannot be entered in the record, either, which says so.
             let _ = match seen {
                 Seen::Asked(asked) => self.asked(asked).map(drop),
@@ -162,7 +177,13 @@ impl Boot {
     ) -> Result<(), serde_json::Error> {
         match (stage, phase) {
             (Stage::Install, Phase::Done) => self.done(at, self.is_installing()),
-            (Stage::Install, _) => self.fetched(at),
+            (Stage::Install, _) => {
+                // The word to install may be lost, with the process that gave it a moment before.
+                if self.is_armed() {
+                    self.0.set("installing", &true)?;
+                }
+                self.fetched(at)
+            }
             _ if self.is_installed() && !self.is_installing() => Ok(()),
             _ => self.done(at, self.0.has("begun")),
         }
@@ -177,6 +198,15 @@ impl Boot {
             }
         }
         Ok(())
+    }
+
+    /// Takes in what is on record of the same box under another MAC: that it is installed.
+    pub fn adopt(&mut self, other: &Self) {
+        if other.is_installed() && !self.is_installed() {
+            let time: String = other.0.get("installed").unwrap_or_default();
+            // A text is always JSON.
+            let _ = self.0.set("installed", &time);
+        }
     }
 
     /// Enters that an operator wants the box installed, whatever became of it before.
@@ -199,6 +229,12 @@ impl Boot {
     /// Whether an operator wants the box installed.
     pub fn is_armed(&self) -> bool {
         self.0.has("armed")
+    }
+
+    /// Whether an operator wants that since a later time than this.
+    fn is_armed_since(&self, at: Timestamp) -> bool {
+        let arming: Option<Arming> = self.0.get("armed");
+        arming.is_some_and(|arming| arming.timestamp.0 > at)
     }
 
     /// Whether an installation was ever reported done.

@@ -20,8 +20,9 @@ use tracing::{info, warn};
 use super::identity::{Claim, Identity, identify, is_the_box, vouch};
 use super::{ApiError, App};
 use crate::device::boot::Asked;
+use crate::device::heartbeat::Sender;
 use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
-use crate::gate::{Rules, Verdict, decide};
+use crate::gate::{Rules, Verdict, decide, decide_without_records};
 use crate::images::{self, NoImage};
 use crate::message_id;
 use crate::net::Connection;
@@ -42,16 +43,18 @@ pub async fn decision(
     mac: Result<Path<String>, PathRejection>,
 ) -> Response {
     let devices = app.site_files.devices();
-    let (mac, source, verdict) = match claim(mac) {
+    let (sender, verdict) = match claim(mac) {
         Ok(claim) => {
             let Identity { mac, source } = identify(&app, &devices, connection, claim).await;
-            (mac, source, judge(&app, &devices, mac).await)
+            let sender = mac.map(|mac| vouch(&app, &devices, connection, mac, source));
+            let verdict = judge(&app, &devices, sender.as_ref()).await;
+            (sender, verdict)
         }
-        Err(reason) => (None, MacSource::Unknown, Verdict::local(reason)),
+        Err(reason) => (None, Verdict::local(reason)),
     };
     // Whoever asks for the headers alone looks, and does not boot. After HTTP Boot GRUB does both.
     if method == Method::GET {
-        note(&app, &devices, connection, mac, source, &verdict);
+        note(&app, connection, sender.as_ref(), &verdict);
     }
     let Verdict {
         decision, reason, ..
@@ -66,10 +69,19 @@ fn claim(mac: Result<Path<String>, PathRejection>) -> Result<Claim, String> {
     Ok(Claim(mac, MacSource::Path))
 }
 
-async fn judge(app: &App, devices: &Devices, mac: Option<MacAddr>) -> Verdict {
-    let Some(mac) = mac else {
+async fn judge(app: &App, devices: &Devices, sender: Option<&Sender>) -> Verdict {
+    let Some(sender) = sender else {
         return Verdict::local("nobody knows which box asks");
     };
+    // What is not put on record for this box would be told it again and again: its attempts are not
+    // counted, and no end of an installation ends its arming.
+    if sender.arp_mac.is_some() {
+        return Verdict::local("ARP has another box at that address");
+    }
+    if app.recorder.admit(sender).is_err() {
+        return Verdict::local("too many boxes that nobody knows are at that address");
+    }
+    let mac = sender.mac;
     // What the operator wants is not known then. The journal has the fault.
     if let Some(fault) = app.site_files.faults().first() {
         return Verdict::local(format!(
@@ -96,38 +108,39 @@ async fn judge(app: &App, devices: &Devices, mac: Option<MacAddr>) -> Verdict {
         policy: of_box.unwrap_or(app.rules.policy),
         ..app.rules
     };
-    decide(rules, &app.recorder.boot(&clients, mac))
+    let boot = app.recorder.boot(&clients, mac, ports(device));
+    match block_in_place(|| app.store.has_moved_aside()) {
+        Ok(false) => decide(rules, &boot),
+        Ok(true) => decide_without_records(rules, &boot),
+        Err(_) => Verdict::local("the state cannot be read"),
+    }
+}
+
+/// The other MACs of a box.
+fn ports(device: Option<&KnownDevice>) -> &[MacAddr] {
+    device.map_or(&[], |known| &known.macs)
 }
 
 /// Journals a decision, and has it put on record if the box itself asked.
-fn note(
-    app: &App,
-    devices: &Devices,
-    connection: Connection,
-    mac: Option<MacAddr>,
-    source: MacSource,
-    verdict: &Verdict,
-) {
+fn note(app: &App, connection: Connection, sender: Option<&Sender>, verdict: &Verdict) {
     let ip = connection.ip();
     let Verdict {
         decision,
         reason,
         is_given_up,
     } = verdict;
-    if let Some(mac) = mac {
-        let sender = vouch(app, devices, connection, mac, source);
-        if is_the_box(app, connection, &sender) {
-            let asked = Asked {
-                at: Timestamp::now(),
-                decision: *decision,
-                reason: reason.clone(),
-                is_given_up: *is_given_up,
-                count: 1,
-            };
-            app.recorder.asked(&sender, asked);
-        }
+    if let Some(sender) = sender.filter(|sender| is_the_box(app, connection, sender)) {
+        let asked = Asked {
+            at: Timestamp::now(),
+            decision: *decision,
+            reason: reason.clone(),
+            is_given_up: *is_given_up,
+            count: 1,
+        };
+        app.recorder.asked(sender, asked);
     }
-    let mac = mac.map_or_else(|| UNKNOWN.to_owned(), |mac| mac.to_string());
+    let mac = sender.map_or_else(|| UNKNOWN.to_owned(), |sender| sender.mac.to_string());
+    let source = sender.map_or(MacSource::Unknown, |sender| sender.mac_source);
     info!(
         message_id = message_id::BOOT_DECIDED,
         gb10.mac = mac,

@@ -197,7 +197,7 @@ async fn admit(app: &App, ip: IpAddr, sender: Option<&Sender>) -> Result<(), Api
         Some(Sender { mac, .. }) => {
             let clients = app.store.clients().await;
             let clients = clients.unwrap_or_else(|_| app.store.latest());
-            let boot = app.recorder.boot(&clients, *mac);
+            let boot = app.recorder.boot(&clients, *mac, &[]);
             let now = Timestamp::now();
             // By either clock: one that jumps ahead ends no installation.
             if is_window_open(&boot, clients.last_heard_of(*mac), now)

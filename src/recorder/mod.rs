@@ -47,9 +47,9 @@ const MILESTONE_ANSWER: Duration = Duration::from_secs(2);
 /// Pauses between the tries to put a milestone on record, in seconds: some ten minutes in all.
 const PAUSES: [u64; 8] = [1, 2, 5, 15, 30, 60, 180, 300];
 
-/// How long a milestone may stand in the queue for the state. Nobody waits for it, and it must not
-/// be overtaken by the device's next one, whatever holds the lock meanwhile.
-const MILESTONE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a milestone or a sighting may stand in the queue for the state. Nobody waits for it, and
+/// it must not be overtaken by the device's next one, whatever holds the lock meanwhile.
+const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long sightings gather before they cost an fsync.
 const SIGHTINGS_PAUSE: Duration = Duration::from_secs(2);
@@ -104,14 +104,8 @@ impl Recorder {
     /// # Errors
     /// It is not on record then, and nothing was logged: that is for whoever answers.
     pub async fn heartbeat(self: &Arc<Self>, report: Report) -> Result<Bytes, StoreError> {
-        // They share the round, and the report comes after them, as it did here.
-        let sightings = self.queue_sightings();
-        let changed = self.enter(report, CHANGE_TIMEOUT);
-        if !sightings.is_empty() {
-            let recorder = Arc::clone(self);
-            tokio::spawn(async move { recorder.finish_sightings(sightings).await });
-        }
-        let changed = changed.await?;
+        self.enter_sightings_before(report.sender.mac);
+        let changed = self.enter(report, CHANGE_TIMEOUT).await?;
         announce(&changed.outcome, changed.is_new, 200);
         Ok(changed.record)
     }
@@ -139,8 +133,9 @@ impl Recorder {
             is_addition: false,
         };
         let place = Waiting::place(&self.waiting, &report)?;
+        self.enter_sightings_before(report.sender.mac);
         // In the queue before this waits for anything, so that a device's events keep their order.
-        let outcome = self.enter(report.clone(), MILESTONE_TIMEOUT);
+        let outcome = self.enter(report.clone(), UNATTENDED_TIMEOUT);
         let (answer, answered) = oneshot::channel();
         let recorder = Arc::clone(self);
         tokio::spawn(async move {
@@ -175,7 +170,7 @@ impl Recorder {
                 () = pause => {}
                 () = self.hurry.notified() => {}
             }
-            outcome = self.enter(report.clone(), MILESTONE_TIMEOUT).await;
+            outcome = self.enter(report.clone(), UNATTENDED_TIMEOUT).await;
         }
         match outcome {
             Ok(changed) => {
@@ -213,7 +208,10 @@ impl Recorder {
     }
 
     /// Bounds the records that one address can make of devices that nothing confirms.
-    fn admit(&self, sender: &Sender) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// There are too many of that address.
+    pub fn admit(&self, sender: &Sender) -> Result<(), StoreError> {
         if sender.is_confirmed || self.store.latest().has(sender.mac) {
             return Ok(());
         }
@@ -253,9 +251,9 @@ impl Recorder {
     }
 
     /// What a device was told to boot and what came of it, by `clients` and by what is not on record
-    /// yet.
-    pub fn boot(&self, clients: &Clients, mac: MacAddr) -> Boot {
-        let mut boot = clients.boot(mac);
+    /// yet. `ports` are its other MACs.
+    pub fn boot(&self, clients: &Clients, mac: MacAddr, ports: &[MacAddr]) -> Boot {
+        let mut boot = clients.boot(mac, ports);
         for sightings in self.sighted.of(mac) {
             boot.saw(&sightings);
         }
@@ -306,7 +304,7 @@ impl Recorder {
 
     async fn enter_sightings_now(&self) -> Result<(), StoreError> {
         loop {
-            let queued = self.queue_sightings();
+            let queued = self.queue_sightings(None);
             if queued.is_empty() {
                 return Ok(());
             }
@@ -314,18 +312,31 @@ impl Recorder {
         }
     }
 
-    /// Puts sightings in the store's queue.
-    fn queue_sightings(&self) -> Vec<(u64, Sightings, Entering)> {
-        let taken = self.sighted.take(SIGHTINGS_AT_ONCE);
+    /// Puts sightings in the store's queue, so that a report of this device comes behind its own, as
+    /// it did here: an end of an installation that was entered before its begin would end nothing.
+    /// They share the round.
+    fn enter_sightings_before(self: &Arc<Self>, reporter: MacAddr) {
+        let queued = self.queue_sightings(Some(reporter));
+        if !queued.is_empty() {
+            let recorder = Arc::clone(self);
+            tokio::spawn(async move { recorder.finish_sightings(queued).await });
+        }
+    }
+
+    /// Puts sightings in the store's queue, those of `first` before all others.
+    fn queue_sightings(&self, first: Option<MacAddr>) -> Vec<(u64, Sightings, Entering)> {
+        let taken = self.sighted.take(first, SIGHTINGS_AT_ONCE);
         let queue = |(taken, sightings): (u64, Sightings)| {
             let enter = sightings.clone();
             let subject = Subject {
                 mac: sightings.mac,
                 is_confirmed: sightings.is_confirmed,
             };
-            let entering = self.store.change(subject, CHANGE_TIMEOUT, move |record| {
-                record.enter_sightings(&enter)
-            });
+            let entering = self
+                .store
+                .change(subject, UNATTENDED_TIMEOUT, move |record| {
+                    record.enter_sightings(&enter)
+                });
             (taken, sightings, Box::pin(entering) as Entering)
         };
         taken.into_iter().map(queue).collect()

@@ -81,13 +81,18 @@ impl Sighted {
         self.lists(|lists| lists.waiting.is_empty())
     }
 
-    /// Takes the sightings of at most `count` devices, to be entered. Each must come back, by
-    /// [`Self::entered`] or [`Self::keep`].
-    pub(super) fn take(&self, count: usize) -> Vec<(u64, Sightings)> {
+    /// Takes the sightings of at most `count` devices, to be entered, those of `first` before all
+    /// others. Each must come back, by [`Self::entered`] or [`Self::keep`].
+    pub(super) fn take(&self, first: Option<MacAddr>, count: usize) -> Vec<(u64, Sightings)> {
         self.lists(|lists| {
             let mut taken = Vec::new();
+            let mut first = first.and_then(|mac| lists.waiting.remove(&mac));
+            let mut next = |lists: &mut Lists| {
+                let others = || lists.waiting.pop_first().map(|(_, sightings)| sightings);
+                first.take().or_else(others)
+            };
             while taken.len() < count
-                && let Some((_, sightings)) = lists.waiting.pop_first()
+                && let Some(sightings) = next(lists)
             {
                 lists.taken += 1;
                 lists.entering.insert(lists.taken, sightings.clone());

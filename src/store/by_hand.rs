@@ -52,7 +52,7 @@ pub fn alter_boots(
         let mut changes = Changes::to(clients, max_clients, &unconfirmed);
         let mut altered = Vec::new();
         for (mac, hostname) in devices {
-            let mut boot = clients.boot(*mac);
+            let mut boot = clients.boot(*mac, &[]);
             if !alter(&mut boot).during("changing a record")? {
                 continue;
             }

@@ -88,10 +88,15 @@ impl Clients {
         self.line(mac).is_some()
     }
 
-    /// What a device was told to boot, and what came of it.
-    pub fn boot(&self, mac: MacAddr) -> Boot {
-        let line = self.line(mac);
-        line.map(|line| line.record.boot()).unwrap_or_default()
+    /// What a device was told to boot, and what came of it. `ports` are its other MACs: it may have
+    /// been installed under one of these, before `devices.json` said that they are one box.
+    pub fn boot(&self, mac: MacAddr, ports: &[MacAddr]) -> Boot {
+        let of = |mac: MacAddr| self.line(mac).map(|line| line.record.boot());
+        let mut boot = of(mac).unwrap_or_default();
+        for other in ports.iter().filter_map(|port| of(*port)) {
+            boot.adopt(&other);
+        }
+        boot
     }
 
     /// When a device was last heard of in any way.

@@ -22,6 +22,8 @@ use crate::files::stamp::FileStamp;
 
 const STATE_FILE: &str = "clients.json";
 const LOCK_FILE: &str = "clients.json.lock";
+/// What the name of a corrupt file begins with that was moved aside; the time follows.
+const ASIDE: &str = "clients.json.corrupt-";
 
 /// `clients.json` and its lock: the service's user writes, its group reads.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
@@ -142,7 +144,7 @@ impl StateFile {
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let names = std::iter::once(String::new()).chain((2..100).map(|n| format!("-{n}")));
         for suffix in names {
-            let aside = self.path(&format!("{STATE_FILE}.corrupt-{time}{suffix}"));
+            let aside = self.path(&format!("{ASIDE}{time}{suffix}"));
             let from = self.path(STATE_FILE);
             match rustix::fs::renameat_with(CWD, &from, CWD, &aside, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => continue,
@@ -152,6 +154,20 @@ impl StateFile {
             return Ok(aside);
         }
         Err(Errno::EXIST).during("moving the corrupt clients.json aside")
+    }
+
+    /// Whether a file that was moved aside is there still.
+    pub(super) fn has_moved_aside(&self) -> io::Result<bool> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            if entry?
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(ASIDE.as_bytes())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Opens and locks the lock file, which is never replaced; closing it releases the lock.

@@ -24,7 +24,7 @@ pub mod rounds;
 mod unconfirmed;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -125,6 +125,12 @@ struct Shared {
 /// The records in the state of `folder` as they are now, for a look from outside of the service.
 pub fn read(folder: PathBuf) -> Result<Clients, StoreError> {
     StateFile::new(folder).read()
+}
+
+/// Whether a corrupt `clients.json` was moved aside in `folder`, and nobody mended or removed it
+/// since: then boxes may be installed that nothing is on record of.
+pub fn has_moved_aside(folder: &Path) -> io::Result<bool> {
+    StateFile::new(folder.to_owned()).has_moved_aside()
 }
 
 impl Store {
@@ -242,6 +248,11 @@ impl Store {
     /// The records that were read or written last, without a look at the file.
     pub fn latest(&self) -> Arc<Clients> {
         self.shared.latest()
+    }
+
+    /// As [`has_moved_aside`]. It looks at the disk.
+    pub fn has_moved_aside(&self) -> io::Result<bool> {
+        self.shared.file.has_moved_aside()
     }
 
     /// The records, and a signal at each new version of them.

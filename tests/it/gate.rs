@@ -2,7 +2,11 @@
 //! may bring about.
 
 use gb10_provision_api::device::boot::{Asked, Boot, Decision, Policy};
+use gb10_provision_api::device::fetches::{Fetch, Fetches};
+use gb10_provision_api::device::heartbeat::Sender;
+use gb10_provision_api::device::mac::MacSource;
 use gb10_provision_api::device::record::ClientRecord;
+use gb10_provision_api::device::sightings::{Seen, Sightings};
 use gb10_provision_api::device::stage::{Phase, Stage};
 use gb10_provision_api::device::view::Standing;
 use gb10_provision_api::gate::{Rules, Verdict, decide, is_window_open};
@@ -321,4 +325,82 @@ fn a_box_that_was_installed_before_it_ever_asked_is_not_installed_again() {
         let record: ClientRecord = serde_json::from_str(record).unwrap();
         assert_eq!(record.boot().is_installed(), is_installed, "{record:?}");
     }
+}
+
+/// One of this box at that time, in nanoseconds as the clock has them.
+fn told_to(decision: Decision, is_given_up: bool, nanosecond: i64) -> Sightings {
+    let asked = Asked {
+        at: at(0) + SignedDuration::from_nanos(nanosecond),
+        decision,
+        reason: String::new(),
+        is_given_up,
+        count: 1,
+    };
+    Sightings::new(&sender(), Seen::Asked(asked))
+}
+
+fn fetches(nanosecond: i64) -> Sightings {
+    let at = at(0) + SignedDuration::from_nanos(nanosecond);
+    let fetch = Fetch::new(at, sender().ip, "embedded", "path");
+    Sightings::new(&sender(), Seen::Fetched(Fetches::new(fetch)))
+}
+
+fn sender() -> Sender {
+    Sender {
+        mac: "3c:6d:66:0a:1b:2c".parse().unwrap(),
+        mac_source: MacSource::Path,
+        arp_mac: None,
+        is_neighbour: true,
+        is_confirmed: true,
+        ip: "10.88.0.20".parse().unwrap(),
+        hostname: None,
+    }
+}
+
+/// They are in memory until the round that entered them is over; and a disk that fails after the
+/// replace leaves them in both places.
+#[test]
+fn what_is_on_record_already_is_no_further_attempt() {
+    let mut seen = told_to(Decision::Install, false, 123_456_789);
+    seen.join(fetches(5_123_456_789));
+    let mut twice = seen.clone();
+    twice.join(told_to(Decision::Install, false, 60_987_654_321));
+    twice.join(fetches(65_987_654_321));
+    for (sightings, attempts) in [(seen, 1), (twice, 2)] {
+        let mut record = ClientRecord::default();
+        record.enter_sightings(&sightings).unwrap();
+        let mut boot = record.boot();
+        assert_eq!(boot.attempts(), attempts);
+        boot.saw(&sightings);
+        assert_eq!(boot.attempts(), attempts, "in memory, and on record");
+        record.enter_sightings(&sightings).unwrap();
+        assert_eq!(record.boot().attempts(), attempts, "entered again");
+        let boot = serde_json::to_value(record.boot()).unwrap();
+        assert_eq!(boot["asked"], attempts);
+    }
+}
+
+#[test]
+fn a_box_that_is_armed_before_it_is_on_record_as_given_up_does_not_count_as_failed() {
+    let given_up = told_to(Decision::Local, true, 0);
+    let mut record: ClientRecord = serde_json::from_str(r#"{"mac": "x"}"#).unwrap();
+    let mut boot = boot(false, false, ATTEMPTS);
+    boot.arm(at(1), "ops").unwrap();
+    record.set_boot(sender().mac, None, &boot).unwrap();
+    record.enter_sightings(&given_up).unwrap();
+    assert!(!record.is_given_up());
+    // Nor one that was told both within the two seconds that such things gather.
+    let mut both = told_to(Decision::Local, true, 0);
+    both.join(told_to(Decision::Install, false, 1_500_000_000));
+    record.enter_sightings(&both).unwrap();
+    assert!(!record.is_given_up());
+    // Nor one that is allowed an attempt more than before.
+    record
+        .enter_sightings(&told_to(Decision::Local, true, 2_000_000_000))
+        .unwrap();
+    assert!(record.is_given_up());
+    record
+        .enter_sightings(&told_to(Decision::Install, false, 3_000_000_000))
+        .unwrap();
+    assert!(!record.is_given_up());
 }

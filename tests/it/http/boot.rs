@@ -197,6 +197,135 @@ fn any_port_of_a_box_asks_for_the_box() {
 }
 
 #[test]
+fn a_box_that_is_on_record_under_another_port_is_installed() {
+    let service = Start::fresh().service();
+    assert_eq!(
+        service.heartbeat(&mac(1), "install", "done").status,
+        200,
+        "before devices.json knows it"
+    );
+    let devices = format!(
+        r#"{{"{GB10}": {{"macs": ["{}"]}}, "{}": {{}}}}"#,
+        mac(1),
+        mac(2)
+    );
+    service.stage("devices.json", &devices);
+    assert_eq!(decision(&service, GB10), "local");
+    assert_eq!(decision(&service, &mac(1)), "local");
+    assert_eq!(decision(&service, &mac(2)), "install");
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+}
+
+/// Whose questions are not put on record would be told to install for ever.
+#[test]
+fn at_the_address_of_another_box_nothing_is_installed() {
+    needs!(Need::NetworkNamespaces);
+    let lan = Lan::new();
+    let service = lan.start().service();
+    let told = |mac: &str| {
+        lan.get(DEVICE, &service, &format!("/boot/{mac}/grub.cfg"))
+            .body
+    };
+    let other = "# ARP has another box at that address\nset default=local\n";
+    assert_eq!(told(GB10), other);
+    assert!(told(MAC).ends_with("set default=install\n"));
+    // It may ask by whichever of its ports.
+    let devices = format!(r#"{{"{GB10}": {{"macs": ["{MAC}"]}}}}"#);
+    service.stage("devices.json", &devices);
+    assert!(told(GB10).ends_with("set default=install\n"));
+    let asked = || {
+        let record = lan.get(DEVICE, &service, &format!("/clients/{GB10}"));
+        (record.status == 200).then(|| record.json()["boot"]["asked"].clone())
+    };
+    assert_eq!(eventually("the question on record", asked), 1);
+}
+
+/// The installer says that it is done before what was seen of the box was put on record.
+#[test]
+fn a_done_that_comes_at_once_ends_the_arming() {
+    let service = knowing(&format!(r#"{{"{GB10}": {{}}}}"#)).service();
+    let finished = r#"{"name": "subiquity/Install/install", "event_type": "finish",
+        "result": "SUCCESS", "description": "", "origin": "curtin", "timestamp": 1}"#;
+    let posts = |target: &str, body: &str| {
+        request_from(
+            Some(BOX),
+            service.address,
+            "POST",
+            target,
+            &[],
+            body.as_bytes(),
+        )
+        .unwrap()
+    };
+    for _ in 0..3 {
+        let (code, said) = by_hand(&service, &["arm", GB10]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(decision(&service, GB10), "install");
+        fetches(&service, GB10);
+        assert_eq!(posts(&format!("/report/{GB10}"), finished).status, 204);
+        assert_eq!(decision(&service, GB10), "local");
+    }
+}
+
+#[test]
+fn a_word_to_install_that_a_kill_lost_does_not_keep_a_box_armed() {
+    let folder = tempfile::tempdir().unwrap();
+    stage(
+        folder.path(),
+        "devices.json",
+        &format!(r#"{{"{GB10}": {{}}}}"#),
+    );
+    let mut service = Start::on(folder.path()).service();
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+    service.signal(rustix::process::Signal::KILL);
+    service.wait_for_end();
+    let service = Start::on(folder.path()).service();
+    fetches(&service, GB10);
+    for phase in ["start", "done"] {
+        assert_eq!(service.heartbeat(GB10, "install", phase).status, 200);
+    }
+    assert_eq!(decision(&service, GB10), "local");
+}
+
+#[test]
+fn where_the_records_were_lost_nothing_is_installed_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    stage(
+        folder.path(),
+        "state/clients.json",
+        "{\"3c:6d:66:0a:1b:2c\": ",
+    );
+    let devices = format!(
+        r#"{{"{GB10}": {{}}, "{}": {{"install": "always"}}}}"#,
+        mac(1)
+    );
+    stage(folder.path(), "devices.json", &devices);
+    let service = Start::on(folder.path()).service();
+    let text = eventually("the state is moved aside", || {
+        let (_, text) = told(&service, &format!("/boot/{GB10}/grub.cfg"));
+        text.contains("moved aside").then_some(text)
+    });
+    assert!(text.ends_with("set default=local\n"), "{text}");
+    assert_eq!(decision(&service, &mac(1)), "install", "always");
+    // On an operator's word, and where the operator knows that nothing is lost.
+    let (code, said) = by_hand(&service, &["arm", GB10]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(decision(&service, GB10), "install");
+    assert_eq!(decision(&service, &mac(2)), "local");
+    for entry in fs::read_dir(folder.path().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_str().unwrap().contains("corrupt-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(decision(&service, &mac(2)), "install");
+}
+
+#[test]
 fn where_nothing_can_be_decided_the_disk_boots() {
     let service = knowing("{}").service();
     assert_eq!(decision(&service, GB10), "install");
@@ -328,6 +457,24 @@ fn grub_takes_each_configuration_and_the_urls_in_it_are_the_sockets_own() {
             );
         }
     }
+}
+
+/// All that may stand there, between the double quotes and where GRUB puts it without any.
+#[test]
+fn grub_takes_each_argument_for_a_kernel_that_is_no_fault() {
+    needs!(Need::Program("grub-script-check"));
+    let args: String = (' '..='~')
+        .filter(|c| !"\"'`;$\\{}|&<>".contains(*c))
+        .collect();
+    let devices = serde_json::json!({GB10: {"kernel_args": args}});
+    let service = knowing(&devices.to_string()).service();
+    let answer = service.get_as_box(&format!("/boot/{GB10}/image.cfg"));
+    let text = answer.text();
+    assert!(
+        text.contains(&format!("set kernel_args=\"{args}\"")),
+        "{text}"
+    );
+    assert_eq!(grub_says(text), "");
 }
 
 #[test]

@@ -76,7 +76,16 @@ fn devices_are_armed_by_mac_by_role_and_all_whether_the_service_runs_or_not() {
         said.contains(&format!("was not armed: {}", mac(9))),
         "{said}"
     );
+    let all_the_same = "is installed all the same: it was never installed";
+    assert!(
+        said.contains(&format!("{} {all_the_same}", mac(9))),
+        "{said}"
+    );
     assert_eq!(armed(data), set(&[2, 3, 4]));
+    let (_, said) = run(data, &["--install", "armed", "disarm", &mac(4)]);
+    assert_eq!(said, format!("disarmed: {}\n", mac(4)));
+    let (_, said) = run(data, &["--install", "never", "arm", &mac(4)]);
+    assert!(said.contains("0 devices will be installed"), "{said}");
     assert_eq!(service.heartbeat(&mac(4), "storage", "done").status, 200);
     assert_eq!(
         armed(data),
@@ -182,29 +191,46 @@ fn two_who_write_at_once_lose_nothing_of_each_other() {
 
 #[test]
 fn a_kill_at_each_system_call_of_arm_leaves_the_state_whole_for_the_service_that_runs() {
+    a_kill_at_each_system_call_leaves_the_state_whole("arm");
+}
+
+#[test]
+fn a_kill_at_each_system_call_of_disarm_leaves_the_state_whole_for_the_service_that_runs() {
+    a_kill_at_each_system_call_leaves_the_state_whole("disarm");
+}
+
+fn a_kill_at_each_system_call_leaves_the_state_whole(word: &str) {
     needs!(Need::Strace);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
     let service = Start::on(data).service();
     assert_eq!(service.heartbeat(&mac(1), "network", "done").status, 200);
     let trace = folder.path().join("trace");
-    let arm = |n: usize, options: &[&str]| {
+    // What is to be disarmed is armed before.
+    let prepare = |n: usize| {
+        if word == "disarm" {
+            assert_eq!(run(data, &["arm", &mac(n)]).0, Some(0));
+        }
+    };
+    let traced = |n: usize, options: &[&str]| {
         under_strace(&trace, options)
-            .args(["arm", &mac(n)])
+            .args([word, &mac(n)])
             .env("DATA_PATH", data)
             .status()
             .unwrap()
     };
-    assert!(arm(2, &[]).success());
+    prepare(2);
+    assert!(traced(2, &[]).success());
     let calls = calls_between(&std::fs::read_to_string(&trace).unwrap());
-    figure(&format!("arm makes {} calls on the state", calls.len()));
+    figure(&format!("{word} makes {} calls on the state", calls.len()));
     assert!(calls.len() >= 6, "{calls:?}");
     let mut old_and_new = [0, 0];
     for (index, (name, count)) in calls.iter().enumerate() {
         let n = 100 + index;
+        prepare(n);
         let inject = format!("inject={name}:signal=KILL:when={count}");
         assert!(
-            !arm(n, &["-e", &inject]).success(),
+            !traced(n, &["-e", &inject]).success(),
             "not killed at {name} {count}"
         );
         let when = format!("killed at {name} {count}");
@@ -215,8 +241,9 @@ fn a_kill_at_each_system_call_of_arm_leaves_the_state_whole_for_the_service_that
             "{when}"
         );
         let armed = armed(data);
-        assert!(armed.contains(&mac(2)), "{when}");
-        old_and_new[usize::from(armed.contains(&mac(n)))] += 1;
+        assert_eq!(armed.contains(&mac(2)), word == "arm", "{when}");
+        let is_done = armed.contains(&mac(n)) == (word == "arm");
+        old_and_new[usize::from(is_done)] += 1;
         assert_eq!(
             service.get("/clients").json(),
             clients_in(data).unwrap(),
@@ -224,7 +251,7 @@ fn a_kill_at_each_system_call_of_arm_leaves_the_state_whole_for_the_service_that
         );
     }
     assert!(old_and_new[0] > 0, "{old_and_new:?}");
-    assert_eq!(run(data, &["arm", &mac(3)]).0, Some(0));
+    assert_eq!(run(data, &[word, &mac(3)]).0, Some(0));
     assert_eq!(state_names(data), ["clients.json", "clients.json.lock"]);
 }
 

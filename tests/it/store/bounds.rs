@@ -207,7 +207,12 @@ fn a_device_is_forgotten_whether_the_service_runs_or_not_and_others_stay() {
     }
     let slug = mac(1).to_uppercase().replace(':', "-");
     let (code, text) = forget(folder.path(), &[&slug]);
-    assert_eq!((code, text), (Some(0), format!("forgotten: {}\n", mac(1))));
+    let forgotten = format!("forgotten: {}\n", mac(1));
+    let warned = "is a new box now: its next boot from the network installs it";
+    assert_eq!(
+        (code, text),
+        (Some(0), format!("{forgotten}{} {warned}\n", mac(1)))
+    );
     service.get(&format!("/clients/{}", mac(1))).problem(404);
     // What the service writes next has it no more, either.
     assert_eq!(service.heartbeat(&mac(2), "storage", "done").status, 200);
@@ -229,6 +234,12 @@ fn a_device_is_forgotten_whether_the_service_runs_or_not_and_others_stay() {
 
     let (code, text) = forget(folder.path(), &["no-mac"]);
     assert_eq!(code, Some(2), "{text}");
+
+    // Which is not so by every policy.
+    let devices = format!(r#"{{"{}": {{"install": "armed"}}}}"#, mac(3));
+    stage(folder.path(), "devices.json", &devices);
+    let (code, text) = forget(folder.path(), &[&mac(3)]);
+    assert_eq!((code, text), (Some(0), format!("forgotten: {}\n", mac(3))));
 }
 
 // ---- What others wrote ---------------------------------------------------------------------

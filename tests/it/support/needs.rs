@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -136,13 +137,17 @@ fn can_mount() -> bool {
 }
 
 /// Tries it whole: to make one is not yet to run something in it, for which `ip` mounts /sys anew.
-/// Where the root folder is no mount point, as in a plain chroot, it cannot.
+/// Where the root folder is no mount point, as in a plain chroot, it cannot. Once for all tests of
+/// this process, which would else take each other's for theirs, and be skipped.
 fn can_make_network_namespaces() -> bool {
-    let name = format!("probe{}", std::process::id());
-    let is_met = succeeds("ip", &["netns", "add", &name])
-        && succeeds("ip", &["netns", "exec", &name, "true"]);
-    succeeds("ip", &["netns", "delete", &name]);
-    is_met
+    static IS_MET: OnceLock<bool> = OnceLock::new();
+    *IS_MET.get_or_init(|| {
+        let name = format!("probe{}", std::process::id());
+        let is_met = succeeds("ip", &["netns", "add", &name])
+            && succeeds("ip", &["netns", "exec", &name, "true"]);
+        succeeds("ip", &["netns", "delete", &name]);
+        is_met
+    })
 }
 
 fn can_loop_mount() -> bool {
