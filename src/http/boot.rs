@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::identity::{Claim, Identity, identify, is_the_box, vouch};
 use super::{ApiError, App};
-use crate::device::boot::Asked;
+use crate::device::boot::{Asked, SeedAccess};
 use crate::device::heartbeat::Sender;
 use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
 use crate::gate::{Rules, Verdict, decide, decide_without_records};
@@ -74,10 +74,7 @@ async fn judge(app: &App, devices: &Devices, sender: Option<&Sender>) -> Verdict
         return Verdict::local("nobody knows which box asks");
     };
     // What is not put on record for this box would be told it again and again: its attempts are not
-    // counted, and no end of an installation ends its arming.
-    if sender.arp_mac.is_some() {
-        return Verdict::local("ARP has another box at that address");
-    }
+    // counted.
     if app.recorder.admit(sender).is_err() {
         return Verdict::local("too many boxes that nobody knows are at that address");
     }
@@ -96,6 +93,13 @@ async fn judge(app: &App, devices: &Devices, sender: Option<&Sender>) -> Verdict
     let Ok(Ok(clients)) = timeout(RECORDS_TIMEOUT, app.store.clients()).await else {
         return Verdict::local("the state cannot be read");
     };
+    let is_known = |other| {
+        let other = devices.primary(other);
+        devices.get(other).is_some() || clients.has(other)
+    };
+    if sender.arp_mac.is_some_and(is_known) {
+        return Verdict::local("ARP has another box at that address");
+    }
     let device = devices.get(mac);
     let site = app.site_files.site().unwrap_or_default();
     match chosen(app, device, &site) {
@@ -137,7 +141,8 @@ fn note(app: &App, connection: Connection, sender: Option<&Sender>, verdict: &Ve
             is_given_up: *is_given_up,
             count: 1,
         };
-        app.recorder.asked(sender, asked);
+        let opens_window = app.seed_access == SeedAccess::Window;
+        app.recorder.asked(sender, asked, opens_window);
     }
     let mac = sender.map_or_else(|| UNKNOWN.to_owned(), |sender| sender.mac.to_string());
     let source = sender.map_or(MacSource::Unknown, |sender| sender.mac_source);

@@ -24,7 +24,7 @@ use tracing::warn;
 use self::announce::{announce, announce_sightings, tell_lost};
 use self::sighted::Sighted;
 use self::waiting::Waiting;
-use crate::device::boot::{Asked, Boot};
+use crate::device::boot::{Asked, Boot, Decision};
 use crate::device::fetches::{Fetch, Fetches};
 use crate::device::heartbeat::{Report, Sender};
 use crate::device::installer::{Event, Installations};
@@ -239,9 +239,22 @@ impl Recorder {
 
     /// Notes that a device asked what to boot, and what it was told, at the same price. Its
     /// installations are to be counted, so it gets a record, within the bounds of one that reports.
-    pub fn asked(&self, sender: &Sender, asked: Asked) {
-        if self.admit(sender).is_ok() {
-            self.saw(sender, Seen::Asked(asked));
+    ///
+    /// Where `opens_window` says that its seed depends on the word to install, that is entered at
+    /// once: a process that is killed a moment later must not leave the installer without its seed.
+    pub fn asked(&self, sender: &Sender, asked: Asked, opens_window: bool) {
+        if self.admit(sender).is_err() {
+            return;
+        }
+        let is_word_to_install = asked.decision == Decision::Install;
+        let is_first = || {
+            let boot = self.boot(&self.store.latest(), sender.mac, &[]);
+            !boot.is_installing()
+        };
+        let is_urgent = opens_window && is_word_to_install && is_first();
+        self.saw(sender, Seen::Asked(asked));
+        if is_urgent {
+            self.sighted.urgent.notify_one();
         }
     }
 
@@ -271,7 +284,10 @@ impl Recorder {
             self.sighted.first.notified().await;
             let mut pause = SIGHTINGS_PAUSE;
             while !self.sighted.is_empty() {
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.sighted.urgent.notified() => {}
+                }
                 pause = match self.enter_sightings_now().await {
                     Ok(()) => SIGHTINGS_PAUSE,
                     Err(_) => SIGHTINGS_RETRY,

@@ -17,6 +17,8 @@ pub(super) struct Sighted {
     lists: Mutex<Lists>,
     /// Given once there is something to enter.
     pub(super) first: Notify,
+    /// Given where that must not wait.
+    pub(super) urgent: Notify,
 }
 
 #[derive(Default)]

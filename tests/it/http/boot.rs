@@ -228,9 +228,15 @@ fn at_the_address_of_another_box_nothing_is_installed() {
         lan.get(DEVICE, &service, &format!("/boot/{mac}/grub.cfg"))
             .body
     };
+    // Somebody who is no box looks.
+    assert!(told(GB10).ends_with("set default=install\n"));
+    assert!(told(MAC).ends_with("set default=install\n"));
+    eventually("the device on record", || {
+        let record = lan.get(DEVICE, &service, &format!("/clients/{MAC}"));
+        (record.status == 200).then_some(())
+    });
     let other = "# ARP has another box at that address\nset default=local\n";
     assert_eq!(told(GB10), other);
-    assert!(told(MAC).ends_with("set default=install\n"));
     // It may ask by whichever of its ports.
     let devices = format!(r#"{{"{GB10}": {{"macs": ["{MAC}"]}}}}"#);
     service.stage("devices.json", &devices);
@@ -565,6 +571,23 @@ fn behind_the_gate_a_seed_is_served_to_its_box_alone_and_only_while_it_is_instal
     assert_eq!(lan.get(ROUTED, &service, &seed).status, 403);
     service.wait_for_log(&["WARN", "user-data is withheld", other]);
 
+    // Nor does a kill, a moment after the word to install is on the disk.
+    let done = serde_json::json!({"stage": "install", "phase": "done"});
+    assert_eq!(lan.heartbeat(DEVICE, &service, done).status, 200);
+    assert_eq!(status(&service, &seed), 403);
+    let armed = by_hand(&service, &["arm", MAC]);
+    assert_eq!(armed.0, Some(0), "{armed:?}");
+    assert_eq!(status(&service, &format!("/boot/{MAC}/grub.cfg")), 200);
+    let began = std::time::Instant::now();
+    eventually("the word to install on the disk", || {
+        let state = fs::read_to_string(service.state_file()).unwrap();
+        state.contains(r#""installing":true"#).then_some(())
+    });
+    assert!(began.elapsed().as_millis() < 1500, "{:?}", began.elapsed());
+    service.signal(rustix::process::Signal::KILL);
+    service.wait_for_end();
+    service = lan.start().env("SEED_ACCESS", "window").service();
+    assert_eq!(status(&service, &seed), 200);
     // A restart cuts no installation off.
     for _ in 0..2 {
         assert_eq!(service.stop().code(), Some(0));
