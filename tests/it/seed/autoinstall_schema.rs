@@ -284,7 +284,7 @@ fn the_last_late_command_reports_the_end_once_the_server_is_back_and_waits_no_lo
     let mut shell = shell.args(["-c", &last]).spawn().unwrap();
     drop(listener.accept().unwrap());
     drop(listener);
-    let service = Start::fresh().service_at(address);
+    let service = Start::fresh().env("LISTEN", address.to_string()).service();
     assert!(shell.wait().unwrap().success());
     let record = service.get(&format!("/clients/{MAC}")).json();
     let event = &record["stages"][0];
