@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::process::{Command, Stdio};
+
+use crate::tools;
 
 /// The unit of the service.
 pub const UNIT: &str = "gb10-provision-api.service";
+
+/// Longest that systemd may take, in seconds.
+const TIMEOUT: u32 = 3;
 
 /// What begins the line of a property in the output of `systemctl show`.
 const ENVIRONMENT: &str = "Environment=";
@@ -15,15 +19,10 @@ const ENVIRONMENT_FILES: &str = "EnvironmentFiles=";
 /// The variables that the unit sets, drop-ins and its file of settings included. None where no
 /// service is installed, or no systemd runs.
 pub fn environment() -> BTreeMap<String, String> {
-    let shown = Command::new("systemctl")
-        .args(["show", "--property=Environment,EnvironmentFiles", UNIT])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let Ok(shown) = shown else {
+    let arguments = ["show", "--property=Environment,EnvironmentFiles", UNIT];
+    let Ok(shown) = tools::ask(TIMEOUT, "systemctl", arguments) else {
         return BTreeMap::new();
     };
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     let of = |property: &'static str| {
         shown
             .lines()
