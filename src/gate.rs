@@ -22,6 +22,14 @@ pub struct Rules {
     pub attempts: u64,
 }
 
+impl Rules {
+    /// The rules for a box: it may have a policy of its own.
+    pub fn of_box(self, own: Option<Policy>) -> Self {
+        let policy = own.unwrap_or(self.policy);
+        Self { policy, ..self }
+    }
+}
+
 /// A decision and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

@@ -12,7 +12,7 @@ use crate::device::boot::{Boot, Decision, Policy};
 use crate::device::mac::MacAddr;
 use crate::excerpt::excerpt;
 use crate::files::layout;
-use crate::gate::{Rules, decide};
+use crate::gate::decide;
 use crate::message_id;
 use crate::service::journal;
 use crate::service::settings::Settings;
@@ -50,7 +50,7 @@ pub(super) fn arm(settings: &Settings, which: &Which) -> ExitCode {
     for mac in &armed {
         info!(message_id = message_id::DEVICE_ARMED, gb10.mac = %mac, uid, who, "device armed: {mac}, by {who}");
         println!("armed: {}", named(*mac, &chosen));
-        match policy(settings, &devices, *mac) {
+        match settings.rules().of_box(devices.policy(*mac)).policy {
             Policy::Never => eprintln!("{mac} is not installed all the same: its policy is never"),
             _ => will_be += 1,
         }
@@ -84,10 +84,7 @@ pub(super) fn disarm(settings: &Settings, which: &Which) -> ExitCode {
         } else if !which.all {
             println!("was not armed: {}", named(*mac, &chosen));
         }
-        let rules = Rules {
-            policy: policy(settings, &devices, *mac),
-            attempts: settings.install_attempts.get() as u64,
-        };
+        let rules = settings.rules().of_box(devices.policy(*mac));
         let verdict = decide(rules, boot);
         if verdict.decision == Decision::Install && !which.all {
             let reason = verdict.reason;
@@ -97,12 +94,6 @@ pub(super) fn disarm(settings: &Settings, which: &Which) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// When the device is installed.
-fn policy(settings: &Settings, devices: &Devices, mac: MacAddr) -> Policy {
-    let own = devices.get(mac).and_then(|known| known.install);
-    own.unwrap_or(settings.install)
 }
 
 /// Alters the boots of the devices that are meant. Returns these, and those that changed.

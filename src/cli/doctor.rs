@@ -18,7 +18,7 @@ use crate::dnsmasq::{CONFIGURATION, Interface};
 use crate::doctor::policy::{Standing, judge};
 use crate::doctor::{self, Check, Subject, Verdict};
 use crate::files::layout;
-use crate::gate::{self, Rules, decide, decide_without_records};
+use crate::gate::{self, decide, decide_without_records};
 use crate::seed::{Finding, Report};
 use crate::service::settings::Settings;
 use crate::site::{Devices, SiteFiles};
@@ -82,7 +82,7 @@ pub(super) fn run(settings: &Settings, options: Options) -> ExitCode {
     staged(&check::report(settings))
         .into_iter()
         .for_each(&mut tell);
-    tell(policy(settings));
+    tell(policy(settings, &site_files.devices()));
     bar.finish_and_clear();
 
     let verdict = checks.iter().map(|check| check.verdict).max();
@@ -128,51 +128,44 @@ fn staged(report: &Report) -> Vec<Check> {
 }
 
 /// The policy, and what the gate would say of each box.
-fn policy(settings: &Settings) -> Check {
+fn policy(settings: &Settings, devices: &Devices) -> Check {
     let clients = store::read(layout::state(&settings.data_path));
-    let devices = SiteFiles::load(&settings.data_path).devices();
     judge(&match &clients {
-        Ok(clients) => Ok(standing(settings, clients, &devices)),
+        Ok(clients) => Ok(standing(settings, clients, devices)),
         Err(reason) => Err(reason.to_string()),
     })
 }
 
 fn standing(settings: &Settings, clients: &Clients, devices: &Devices) -> Standing {
-    let rules = Rules {
-        policy: settings.install,
-        attempts: settings.install_attempts.get() as u64,
-    };
+    let rules = settings.rules();
     let state = layout::state(&settings.data_path);
     let decide = match store::has_moved_aside(&state) {
         Ok(true) => decide_without_records,
         Ok(false) | Err(_) => decide,
     };
     let verdict = |mac: MacAddr| {
-        let known = devices.get(mac);
-        let policy = known
-            .and_then(|known| known.install)
-            .unwrap_or(rules.policy);
-        let ports = known.map_or(&[][..], |known| &known.macs);
-        decide(Rules { policy, ..rules }, &clients.boot(mac, ports))
+        let boot = clients.boot(mac, devices.ports(mac));
+        (mac, decide(rules.of_box(devices.policy(mac)), &boot))
     };
     let known: BTreeSet<MacAddr> = clients
         .macs()
         .map(|mac| devices.primary(mac))
         .chain(devices.iter().map(|(mac, _)| mac))
         .collect();
+    let verdicts: Vec<_> = known.into_iter().map(verdict).collect();
     let is_installed = |verdict: &gate::Verdict| verdict.decision == Decision::Install;
     Standing {
         policy: rules.policy.name(),
-        known: known.len(),
-        to_install: known
+        known: verdicts.len(),
+        to_install: verdicts
             .iter()
-            .filter(|mac| is_installed(&verdict(**mac)))
+            .filter(|(_, verdict)| is_installed(verdict))
             .count(),
         installs_new: is_installed(&decide(rules, &Boot::default())),
-        given_up: known
+        given_up: verdicts
             .iter()
-            .filter(|mac| verdict(**mac).is_given_up)
-            .map(MacAddr::to_string)
+            .filter(|(_, verdict)| verdict.is_given_up)
+            .map(|(mac, _)| mac.to_string())
             .collect(),
     }
 }

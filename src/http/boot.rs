@@ -21,8 +21,8 @@ use super::identity::{Claim, Identity, identify, is_the_box, vouch};
 use super::{ApiError, App};
 use crate::device::boot::{Asked, SeedAccess};
 use crate::device::heartbeat::Sender;
-use crate::device::mac::{MacAddr, MacSource, UNKNOWN, claimed};
-use crate::gate::{Rules, Verdict, decide, decide_without_records};
+use crate::device::mac::{MacSource, UNKNOWN, claimed};
+use crate::gate::{Verdict, decide, decide_without_records};
 use crate::images::{self, NoImage};
 use crate::message_id;
 use crate::net::Connection;
@@ -107,22 +107,13 @@ async fn judge(app: &App, devices: &Devices, sender: Option<&Sender>) -> Verdict
         Ok(_) | Err(NoImage::NoneStaged) => {}
         Err(reason) => return Verdict::local(reason.to_string()),
     }
-    let of_box = device.and_then(|known| known.install);
-    let rules = Rules {
-        policy: of_box.unwrap_or(app.rules.policy),
-        ..app.rules
-    };
-    let boot = app.recorder.boot(&clients, mac, ports(device));
+    let rules = app.rules.of_box(devices.policy(mac));
+    let boot = app.recorder.boot(&clients, mac, devices.ports(mac));
     match block_in_place(|| app.store.has_moved_aside()) {
         Ok(false) => decide(rules, &boot),
         Ok(true) => decide_without_records(rules, &boot),
         Err(_) => Verdict::local("the state cannot be read"),
     }
-}
-
-/// The other MACs of a box.
-fn ports(device: Option<&KnownDevice>) -> &[MacAddr] {
-    device.map_or(&[], |known| &known.macs)
 }
 
 /// Journals a decision, and has it put on record if the box itself asked.

@@ -24,7 +24,6 @@ use self::quota::Quotas;
 use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
-use crate::gate::Rules;
 use crate::http::browser::Names;
 use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
@@ -120,10 +119,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         neighbours: Neighbours::new(settings.arp_table.clone()),
         onboard: layout::onboard(data_path),
         boot: layout::boot(data_path),
-        rules: Rules {
-            policy: settings.install,
-            attempts: settings.install_attempts.get() as u64,
-        },
+        rules: settings.rules(),
         seed_access: settings.seed_access,
         names: Names::new(&settings.server_names),
         public_url: settings.public_url.clone(),

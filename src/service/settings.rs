@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::device::boot::{Policy, SeedAccess};
+use crate::gate::Rules;
 use crate::http::public_url::PublicUrl;
 use crate::net::neighbours::ARP_TABLE;
 use crate::site::password::{DEFAULT_FALLBACK_PASSWORD_HASH, PasswordHash};
@@ -139,6 +140,16 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
 fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse()
         .map_err(|_| "expected a whole number, 1 or more")
+}
+
+impl Settings {
+    /// By what it is decided which boxes are installed.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            policy: self.install,
+            attempts: self.install_attempts.get() as u64,
+        }
+    }
 }
 
 /// Reads what is logged. A word alone must be a level: taken for a target, as [`Targets`] takes it,

@@ -69,6 +69,16 @@ impl Devices {
             .map(|name| name.as_str().to_owned())
     }
 
+    /// The policy of the device on record under this MAC, where it has one of its own.
+    pub fn policy(&self, mac: MacAddr) -> Option<Policy> {
+        self.known.get(&mac)?.install
+    }
+
+    /// The other MACs of the device on record under this one.
+    pub fn ports(&self, mac: MacAddr) -> &[MacAddr] {
+        self.known.get(&mac).map_or(&[], |known| &known.macs)
+    }
+
     /// What is known of the device on record under this MAC.
     pub fn get(&self, mac: MacAddr) -> Option<&KnownDevice> {
         self.known.get(&mac)
