@@ -160,7 +160,7 @@ impl Plan<'_> {
              dhcp-match=set:arm64http,option:client-arch,{ARM64_HTTP}\n\
              dhcp-option-force=tag:arm64http,option:vendor-class,HTTPClient\n\
              dhcp-boot=tag:arm64http,{}\n",
-            self.boot_url()
+            boot_url(self.reached_at)
         );
         Ok(())
     }
@@ -173,16 +173,16 @@ impl Plan<'_> {
              # must name {}\n\
              dhcp-range={},proxy,{}\n\
              pxe-service=ARM64_EFI,\"Install or boot a GB10\",{SHIM}\n",
-            self.boot_url(),
+            boot_url(self.reached_at),
             self.network.network(),
             self.network.netmask()
         );
     }
+}
 
-    /// What HTTP Boot is told.
-    pub fn boot_url(&self) -> String {
-        format!("http://{}/{SHIM}", self.reached_at)
-    }
+/// What HTTP Boot is told by a host that boxes reach there.
+pub fn boot_url(reached_at: SocketAddrV4) -> String {
+    format!("http://{reached_at}/{SHIM}")
 }
 
 /// The lines of a configuration that say something.

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::configuration::Kind;
 use super::{Check, Packet, Request};
-use crate::dnsmasq::{ARM64_HTTP, ARM64_PXE, Interface, SHIM};
+use crate::dnsmasq::{ARM64_HTTP, ARM64_PXE, Interface, SHIM, boot_url};
 use crate::excerpt::excerpt;
 
 const SERVERS: &str = "dhcp";
@@ -232,13 +232,8 @@ fn other_server(own: Ipv4Addr, replies: &[Reply]) -> Check {
 const WRITE: &str = "boot dnsmasq --write, then systemctl restart dnsmasq";
 
 fn boot_files(at: SocketAddrV4, replies: &[Reply]) -> Check {
-    let url = format!("http://{at}/{SHIM}");
-    let own = |asked: Asked| {
-        let mut own = replies
-            .iter()
-            .filter(|reply| reply.asked == asked && reply.from == *at.ip());
-        own.next().map(|reply| &reply.packet)
-    };
+    let url = boot_url(at);
+    let own = |asked| answer_of(*at.ip(), asked, replies);
     let (Some(pxe), Some(http)) = (own(Asked::Pxe), own(Asked::Http)) else {
         return Check::fail(BOOT, "this host tells boxes nothing of what to boot", WRITE);
     };
@@ -268,12 +263,7 @@ fn boot_files(at: SocketAddrV4, replies: &[Reply]) -> Check {
 }
 
 fn boot_service(own: Ipv4Addr, replies: &[Reply]) -> Check {
-    let answer = |asked: Asked| {
-        let mut own = replies
-            .iter()
-            .filter(|reply| reply.asked == asked && reply.from == own);
-        own.next().map(|reply| &reply.packet)
-    };
+    let answer = |asked| answer_of(own, asked, replies);
     match (answer(Asked::Pxe), answer(Asked::BootService)) {
         (Some(_), Some(packet)) if said(packet) == SHIM => Check::ok(
             BOOT,
@@ -293,6 +283,12 @@ fn boot_service(own: Ipv4Addr, replies: &[Reply]) -> Check {
             "boot dnsmasq --proxy --write, then systemctl restart dnsmasq",
         ),
     }
+}
+
+/// What that host answered first to the question.
+fn answer_of(host: Ipv4Addr, asked: Asked, replies: &[Reply]) -> Option<&Packet> {
+    let is_wanted = |reply: &&Reply| reply.asked == asked && reply.from == host;
+    replies.iter().find(is_wanted).map(|reply| &reply.packet)
 }
 
 fn said(packet: &Packet) -> &str {
