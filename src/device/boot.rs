@@ -120,10 +120,11 @@ impl Boot {
         }
         let is_new = asked.is_given_up && !self.is_given_up();
         // It may have been armed since it was told, or an attempt more been allowed.
-        match asked.decision == Decision::Local && !self.is_armed_since(asked.at) {
-            true if is_new => self.0.set("given_up", &true)?,
-            true => {}
-            false => self.0.remove("given_up"),
+        let may_stay = asked.decision == Decision::Local && !self.is_armed_since(asked.at);
+        if !may_stay {
+            self.0.remove("given_up");
+        } else if is_new {
+            self.0.set("given_up", &true)?;
         }
         Ok(is_new)
     }

@@ -174,7 +174,7 @@ impl ClientRecord {
             let hostname = sightings.hostname.as_deref();
             self.identify(sightings.mac, Some(sightings.ip), hostname)?;
         }
-        for seen in self.boot().not_entered(sightings) {
+        for seen in self.told().unwrap_or_default().not_entered(sightings) {
             match seen {
                 Seen::Asked(asked) => {
                     let mut boot = self.boot();
