@@ -6,12 +6,13 @@ use std::path::Path;
 
 use super::{Check, http};
 use crate::excerpt::excerpt;
+use crate::files::layout;
 use crate::tools::{self, ToolError};
 
 const NAME: &str = "grub.cfg";
 
 /// Where it lies below the boot folder, and where the service gives it.
-const FILE: &str = "grub/grub.cfg";
+const FILE: &str = layout::GRUB_CFG;
 const ROUTE: &str = "/boot/grub.cfg";
 
 /// Longest that `grub-script-check` may take, in seconds.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use super::Check;
 use crate::dnsmasq::SHIM;
 use crate::excerpt::excerpt;
+use crate::files::layout::GRUB_CFG;
 
 const NAME: &str = "tftp";
 
 /// What a box reads by TFTP before it can ask the service anything.
-const PATHS: [&str; 3] = [SHIM, "grubaa64.efi", "grub/grub.cfg"];
+const PATHS: [&str; 3] = [SHIM, "grubaa64.efi", GRUB_CFG];
 
 /// The port.
 const PORT: u16 = 69;

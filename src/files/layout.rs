@@ -17,6 +17,9 @@ pub const SITE_FILE: &str = "site.json";
 /// What is known of single devices.
 pub const DEVICES_FILE: &str = "devices.json";
 
+/// GRUB's configuration for TFTP, below the boot folder.
+pub const GRUB_CFG: &str = "grub/grub.cfg";
+
 /// Where templates are staged.
 pub fn templates(data_path: &Path) -> PathBuf {
     data_path.join("cloud-init-templates")

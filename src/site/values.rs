@@ -32,9 +32,9 @@ impl Default for Site {
     }
 }
 
-/// What the default template and netboot take from `site.json`. Only the types matter here: a wrong one, or a
-/// value that the installer refuses, is found when the file is read, with its line, instead of when
-/// a box boots.
+/// What the default template and netboot take from `site.json`. Only the types matter here: a wrong
+/// one, or a value that the installer refuses, is found when the file is read, with its line,
+/// instead of when a box boots.
 #[derive(Deserialize)]
 #[allow(dead_code)]
 struct KnownFields {
@@ -94,17 +94,18 @@ impl Site {
 
     /// Whether packages come from a mirror, for which the installer wants a router.
     pub fn has_mirror(&self) -> bool {
-        self.0
-            .get_attr("apt_mirror")
-            .is_ok_and(|value| value.is_true())
+        self.has("apt_mirror")
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.0.get_attr(field).is_ok_and(|value| value.is_true())
     }
 
     /// What has to be so on the LAN for these values, which no look at a file can tell. Without
     /// `site.json` there is none.
     pub fn advice(&self) -> Vec<&'static str> {
-        let has = |field: &str| self.0.get_attr(field).is_ok_and(|value| value.is_true());
         let mut advice = Vec::new();
-        match (has("apt_mirror"), has("packages")) {
+        match (self.has_mirror(), self.has("packages")) {
             _ if self.0.len() == Some(0) => return advice,
             (true, _) => advice.push(
                 "apt_mirror: the DHCP server must name a router, such as this host, or the installer finds no network and leaves the mirror out",
@@ -116,7 +117,7 @@ impl Site {
                 "no apt_mirror: the DHCP server should name no router, or the installer looks for mirrors on the Internet",
             ),
         }
-        if has("packages") {
+        if self.has("packages") {
             advice.push(
                 "packages: one that cannot be had fails the whole installation, check that the mirror has them all",
             );

@@ -28,7 +28,7 @@ pub(super) fn run(settings: &Settings, given: Option<SocketAddrV4>, write: bool)
     if let Some(fault) = &rendered.fault {
         eprintln!("the embedded grub.cfg, for what is staged has a fault: {fault}");
     }
-    let path = layout::boot(&settings.data_path).join("grub/grub.cfg");
+    let path = layout::boot(&settings.data_path).join(layout::GRUB_CFG);
     let outcome = match write {
         true => replace(&path, &rendered.text).map_err(|failed| failed.of(&path)),
         false => io::stdout()
