@@ -68,6 +68,13 @@ fn devices_are_armed_by_mac_by_role_and_all_whether_the_service_runs_or_not() {
         format!("uid {}", rustix::process::getuid().as_raw())
     );
 
+    let by_sudo = command(data, &["arm", &mac(4)])
+        .env("SUDO_USER", "kim")
+        .status();
+    assert!(by_sudo.unwrap().success());
+    let record = service.get(&format!("/clients/{}", mac(4))).json();
+    assert_eq!(record["boot"]["armed"]["by"], "kim");
+
     // By another port, and one that is not armed.
     let (code, said) = run(data, &["disarm", &mac(11), &mac(9)]);
     assert_eq!(code, Some(0), "{said}");
