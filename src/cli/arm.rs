@@ -39,8 +39,13 @@ type Chosen = Vec<(MacAddr, Option<String>)>;
 
 /// Arms the devices, and tells the journal who wanted it.
 pub(super) fn arm(settings: &Settings, which: &Which) -> ExitCode {
-    let (at, Operator { uid, who }) = (Timestamp::now(), operator());
-    let alter = |boot: &mut Boot| boot.arm(at, &who).map(|()| true);
+    let at = Timestamp::now();
+    let Operator {
+        uid,
+        who,
+        on_record,
+    } = operator();
+    let alter = |boot: &mut Boot| boot.arm(at, &on_record).map(|()| true);
     let (chosen, armed) = match altered(settings, which, "armed", alter) {
         Ok(altered) => altered,
         Err(code) => return code,
@@ -64,7 +69,7 @@ pub(super) fn arm(settings: &Settings, which: &Which) -> ExitCode {
 
 /// Takes that back, and tells the journal who wanted it.
 pub(super) fn disarm(settings: &Settings, which: &Which) -> ExitCode {
-    let Operator { uid, who } = operator();
+    let Operator { uid, who, .. } = operator();
     // What becomes of each, in their order.
     let mut boots = Vec::new();
     let alter = |boot: &mut Boot| {

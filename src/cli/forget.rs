@@ -25,7 +25,7 @@ pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
         }
     };
     journal::init_for_operator();
-    let Operator { uid, who } = operator();
+    let Operator { uid, who, .. } = operator();
     let devices = SiteFiles::load(&settings.data_path).devices();
     for mac in macs {
         if forgotten.contains(mac) {

@@ -28,7 +28,7 @@ use self::arm::Which;
 use self::boot::BootAction;
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
-use crate::excerpt::excerpt;
+use crate::excerpt::{excerpt, shown};
 use crate::files::layout;
 use crate::seed::{SeedFile, Templates};
 use crate::service::settings::{Settings, address};
@@ -225,15 +225,23 @@ fn templates(settings: &Settings, site_files: &Arc<SiteFiles>) -> Templates {
 /// Who runs a command, for the journal.
 struct Operator {
     uid: u32,
-    /// The name by which sudo knows them, else the uid.
+    /// The name by which sudo knows them, quoted, else the uid.
     who: String,
+    /// The same for a record, which quotes by itself.
+    on_record: String,
 }
 
 fn operator() -> Operator {
     let uid = rustix::process::getuid().as_raw();
     let name = std::env::var("SUDO_USER").ok();
-    let who = name.map_or_else(|| format!("uid {uid}"), |name| excerpt(&name));
-    Operator { uid, who }
+    let by_uid = || format!("uid {uid}");
+    let who = name.as_deref().map_or_else(by_uid, excerpt);
+    let on_record = name.map_or_else(by_uid, |name| shown(&name).into_owned());
+    Operator {
+        uid,
+        who,
+        on_record,
+    }
 }
 
 /// A number of things: `1 fault`, `2 faults`.
