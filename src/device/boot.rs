@@ -258,6 +258,11 @@ impl Boot {
         self.0.get("installing").unwrap_or(false)
     }
 
+    /// What it was told last, and why.
+    pub fn last_told(&self) -> Option<(Decision, String)> {
+        Some((self.0.get("decision")?, self.0.get("reason")?))
+    }
+
     /// When it asked last.
     pub fn last_asked(&self) -> Option<Timestamp> {
         self.0.get::<Rfc3339>("timestamp").map(|at| at.0)

@@ -30,9 +30,19 @@ impl SeedFetches {
         self.0.set("last", &fetches.last)
     }
 
-    /// When the last fetch was, where one is known.
+    /// The last fetch, where one is known.
+    pub fn last(&self) -> Option<Fetch> {
+        self.0.get("last")
+    }
+
+    /// When that was.
     pub fn latest(&self) -> Option<Timestamp> {
-        self.0.get::<Fetch>("last").map(|fetch| fetch.at())
+        self.last().map(|fetch| fetch.at())
+    }
+
+    /// How often user-data was fetched.
+    pub fn count(&self) -> u64 {
+        self.0.get("count").unwrap_or(0)
     }
 
     /// Whether the device is being installed again.
@@ -77,6 +87,11 @@ impl Fetch {
             template,
             mac_source,
         }
+    }
+
+    /// What was served: `staged`, `embedded` or `fallback`.
+    pub fn template(&self) -> &str {
+        &self.template
     }
 
     /// When it was.

@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, Value};
-use serde_with::{DeserializeFromStr, SerializeDisplay};
+use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 
 use super::fields::Fields;
 use super::heartbeat::Detail;
@@ -166,6 +167,30 @@ impl History {
         })
     }
 
+    /// Every event that is one, the oldest first, whoever wrote it.
+    pub fn reports(&self) -> Vec<PastReport> {
+        let read = |event: &RawValue| serde_json::from_str(event.get()).ok();
+        let all = self.read(|events| events.into_iter().filter_map(read).collect());
+        all.unwrap_or_default()
+    }
+
+    /// The events at the end that are all of the last one's stage, the oldest first.
+    pub fn last_run(&self) -> Vec<PastReport> {
+        let mut run: Vec<PastReport> = Vec::new();
+        let all = self.read(|events| {
+            for event in events.into_iter().rev() {
+                match serde_json::from_str::<PastReport>(event.get()) {
+                    Ok(event) if run.last().is_none_or(|it| it.stage == event.stage) => {
+                        run.push(event);
+                    }
+                    _ => break,
+                }
+            }
+        });
+        run.reverse();
+        all.map(|()| run).unwrap_or_default()
+    }
+
     /// When the last event happened and its detail, if it is of this stage and phase.
     pub fn last_detail(&self, stage: Stage, phase: Phase) -> Option<(Timestamp, String)> {
         let last = self.read(|events| {
@@ -300,6 +325,40 @@ struct ForeignEvent {
     timestamp: Value,
 }
 
+/// One entry of the history, whoever wrote it, to be shown.
+#[skip_serializing_none]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastReport {
+    /// The stage, also where this version does not know it.
+    pub stage: String,
+    /// The phase, likewise.
+    pub phase: String,
+    /// When, as it stands there, which may be in another format than ours.
+    #[serde(default, deserialize_with = "if_it_fits")]
+    pub timestamp: Option<String>,
+    /// The device's own words.
+    #[serde(default, deserialize_with = "if_it_fits")]
+    pub detail: Option<String>,
+    /// The sender's address in the neighbour table, where it is of another box.
+    #[serde(default, deserialize_with = "if_it_fits")]
+    pub arp_mac: Option<MacAddr>,
+}
+
+impl PastReport {
+    /// When, where the time is one that can be reckoned with.
+    pub fn at(&self) -> Option<Rfc3339> {
+        self.timestamp.as_ref()?.parse().ok()
+    }
+}
+
+/// A value that another version may have written otherwise.
+fn if_it_fits<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
+}
+
 /// The newest entry, if it has a detail.
 #[derive(Deserialize)]
 struct LastEvent {
@@ -310,7 +369,9 @@ struct LastEvent {
 }
 
 /// A time as all records spell it: RFC 3339, UTC, milliseconds.
-#[derive(Debug, Clone, Copy, SerializeDisplay, DeserializeFromStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr,
+)]
 pub struct Rfc3339(pub Timestamp);
 
 impl FromStr for Rfc3339 {

@@ -10,5 +10,7 @@ pub mod installer;
 pub mod mac;
 pub mod record;
 pub mod sightings;
+pub mod silence;
 pub mod stage;
+pub mod story;
 pub mod view;

@@ -23,6 +23,7 @@ use super::history::{Event, History, Rfc3339};
 use super::mac::MacAddr;
 use super::sightings::{Seen, Sightings};
 use super::stage::{Phase, Stage};
+use super::view::Standing;
 
 /// The field with the history, always the last of a record.
 const STAGES: &str = "stages";
@@ -34,6 +35,8 @@ const DETAILS_SHORTENED: &str = "details_shortened";
 const SEED: &str = "seed";
 /// The field that tells what the device was told to boot.
 const BOOT: &str = "boot";
+/// The field that says that the device is silent for too long.
+const STALLED: &str = "stalled";
 /// The field that keeps what stood in the place of the record and was none.
 const BEFORE: &str = "before";
 
@@ -110,6 +113,7 @@ impl ClientRecord {
         self.identify(*mac, is_its_own.then_some(*ip), hostname.as_deref())?;
         self.fields.set("current_stage", &report.stage)?;
         self.fields.set("last_heartbeat", &timestamp)?;
+        self.resume();
         let added = self.added_to_the_last(report);
         self.history.add(&Event {
             stage: report.stage,
@@ -174,6 +178,7 @@ impl ClientRecord {
             let hostname = sightings.hostname.as_deref();
             self.identify(sightings.mac, Some(sightings.ip), hostname)?;
         }
+        self.resume();
         for seen in self.told().unwrap_or_default().not_entered(sightings) {
             match seen {
                 Seen::Asked(asked) => {
@@ -224,12 +229,43 @@ impl ClientRecord {
         Ok(reinstalls)
     }
 
-    fn seed(&self) -> Option<SeedFetches> {
+    /// Enters that the device is silent for too long, since it was last heard of. False if that is
+    /// on record, or if nothing is awaited of the device.
+    pub fn stall(&mut self) -> Result<bool, serde_json::Error> {
+        if self.is_stalled() || !self.is_awaited() {
+            return Ok(false);
+        }
+        let since = self.last_heard_of().map(Rfc3339);
+        self.fields.set(STALLED, &since)?;
+        Ok(true)
+    }
+
+    /// Enters that the device was heard of since.
+    pub fn resume(&mut self) {
+        self.fields.remove(STALLED);
+    }
+
+    /// Whether the device is silent for too long. Where it was heard of since, what stands there
+    /// counts no more: another version may have left it.
+    pub fn is_stalled(&self) -> bool {
+        let since: Option<Option<Rfc3339>> = self.fields.get(STALLED);
+        since.is_some_and(|since| since == self.last_heard_of().map(Rfc3339))
+    }
+
+    /// Whether anything is to come from the device: it reported that it is under way, fetched its
+    /// seed, or was told to install. One that was told to boot its disk, and no more, owes nothing.
+    pub fn is_awaited(&self) -> bool {
+        let is_installing = || self.told().is_some_and(|boot| boot.is_installing());
+        let has_begun = self.current_stage().is_some() || self.seed().is_some() || is_installing();
+        has_begun && matches!(Standing::of(self), Standing::OnItsWay | Standing::Stalled)
+    }
+
+    pub(super) fn seed(&self) -> Option<SeedFetches> {
         self.fields.get(SEED)
     }
 
     /// What the device was told to boot, where it ever asked or was armed.
-    fn told(&self) -> Option<Boot> {
+    pub(super) fn told(&self) -> Option<Boot> {
         self.fields.get(BOOT)
     }
 
@@ -284,6 +320,26 @@ impl ClientRecord {
             (None, Some(kept)) if !kept.is_empty() => Ok(()),
             (None, _) => self.fields.set("hostname", &default_hostname(&mac.slug())),
         }
+    }
+
+    /// The host name of the device.
+    pub fn hostname(&self) -> Option<String> {
+        self.fields.get("hostname")
+    }
+
+    /// The address that the device was last heard from.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.fields.get("ip")
+    }
+
+    /// The events that are kept.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How many older events the limits dropped.
+    pub fn events_dropped(&self) -> u64 {
+        self.fields.get(EVENTS_DROPPED).unwrap_or(0)
     }
 
     /// The stage of the last report, also where this version does not know it.

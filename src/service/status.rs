@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::device::view::Totals;
 use crate::http::App;
 
 /// How old the verdict on the state may be.
@@ -14,7 +15,13 @@ pub async fn line(app: &App) -> String {
         .clients()
         .await
         .unwrap_or_else(|_| app.store.latest());
-    let (ready, failed) = clients.ready_and_failed();
+    let Totals {
+        known,
+        ready,
+        failed,
+        stalled,
+        ..
+    } = clients.totals();
     let last = clients.last_heartbeat();
     let last = last.map_or_else(|| "never".to_owned(), |at| format!("{at:.3}"));
     let faults = app.templates.faults();
@@ -22,14 +29,13 @@ pub async fn line(app: &App) -> String {
         None => "templates ok".to_owned(),
         Some(fault) => format!("template broken: {fault}"),
     };
-    let known = clients.len();
     let trouble = app.store.health(MAX_AGE).await.err();
     let state = match trouble.or_else(|| app.store.trouble()) {
         None => String::new(),
         Some(reason) => format!("; STATE NOT WRITTEN: {reason}"),
     };
     let line = format!(
-        "{known} devices, {ready} ready, {failed} failed; last heartbeat {last}; {templates}{state}"
+        "{known} devices, {ready} ready, {failed} failed, {stalled} stalled; last heartbeat {last}; {templates}{state}"
     );
     // Some of it is what files say, and this goes to terminals.
     line.replace(char::is_control, "?")

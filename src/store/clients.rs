@@ -4,7 +4,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,7 +19,8 @@ use crate::device::boot::Boot;
 use crate::device::history::compact;
 use crate::device::mac::MacAddr;
 use crate::device::record::ClientRecord;
-use crate::device::view::Standing;
+use crate::device::story::Story;
+use crate::device::view::{Row, Standing, Totals};
 
 /// All records as one version of `clients.json` has them.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,8 @@ struct Line {
     record: ClientRecord,
     text: Bytes,
     record_at: usize,
+    /// What boards and tables show, once somebody asks.
+    row: OnceLock<Arc<Row>>,
 }
 
 impl Line {
@@ -46,7 +49,15 @@ impl Line {
             record,
             text,
             record_at,
+            row: OnceLock::new(),
         })
+    }
+
+    fn row(&self, mac: MacAddr) -> Arc<Row> {
+        let row = self
+            .row
+            .get_or_init(|| Arc::new(Row::of(mac, &self.record)));
+        Arc::clone(row)
     }
 
     /// The line of something that is no record, and is kept as it is.
@@ -56,6 +67,7 @@ impl Line {
             record: ClientRecord::default(),
             record_at: head.len(),
             text: format!("{head}{}", compact(value)).into(),
+            row: OnceLock::new(),
         })
     }
 
@@ -132,15 +144,35 @@ impl Clients {
         self.lines.is_empty()
     }
 
-    /// How many devices are ready, and how many failed, by their last report.
-    pub fn ready_and_failed(&self) -> (usize, usize) {
-        let count = |wanted| {
-            self.lines
-                .values()
-                .filter(|line| Standing::of(&line.record) == wanted)
-                .count()
-        };
-        (count(Standing::Ready), count(Standing::Failed))
+    /// How many devices stand how.
+    pub fn totals(&self) -> Totals {
+        let lines = self.lines.values();
+        lines.map(|line| Standing::of(&line.record)).collect()
+    }
+
+    /// One line per device, by MAC. What did not change since a former version costs nothing.
+    pub fn rows(&self) -> impl Iterator<Item = Arc<Row>> {
+        let devices = self
+            .lines
+            .iter()
+            .filter_map(|(key, line)| Some((key.parse().ok()?, line)));
+        devices.map(|(mac, line)| line.row(mac))
+    }
+
+    /// The line of one device.
+    pub fn row(&self, mac: MacAddr) -> Option<Arc<Row>> {
+        Some(self.line(mac)?.row(mac))
+    }
+
+    /// The story of one device.
+    pub fn story(&self, mac: MacAddr) -> Option<Story> {
+        Some(Story::of(mac, &self.line(mac)?.record))
+    }
+
+    /// The records of all devices, by MAC.
+    pub fn records(&self) -> impl Iterator<Item = (MacAddr, &ClientRecord)> {
+        let lines = self.lines.iter();
+        lines.filter_map(|(key, line)| Some((key.parse().ok()?, &line.record)))
     }
 
     /// When any device last reported.

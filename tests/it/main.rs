@@ -50,6 +50,8 @@ mod net {
 mod device {
     mod installer;
     mod mac;
+    mod silence;
+    mod view;
 }
 
 mod dnsmasq {

@@ -813,7 +813,7 @@ fn systemd_learns_of_ready_once_state_and_templates_are_loaded() {
     assert_eq!(message.len(), 2, "{message:?}");
     assert_eq!(message[0], "READY=1");
     assert!(
-        message[1].starts_with("STATUS=3 devices, 1 ready, 1 failed; last heartbeat 2026-01-01T00:00:00.000Z; template broken: user-data.yaml.j2:2: undefined value"),
+        message[1].starts_with("STATUS=3 devices, 1 ready, 1 failed, 0 stalled; last heartbeat 2026-01-01T00:00:00.000Z; template broken: user-data.yaml.j2:2: undefined value"),
         "{message:?}"
     );
     assert_eq!(service.get("/healthz").json()["clients"], 3);
@@ -827,7 +827,7 @@ fn systemd_is_told_how_things_stand() {
         manager.message(),
         [
             "READY=1",
-            "STATUS=0 devices, 0 ready, 0 failed; last heartbeat never; templates ok"
+            "STATUS=0 devices, 0 ready, 0 failed, 0 stalled; last heartbeat never; templates ok"
         ]
     );
     let record = service.heartbeat(MAC, "driver", "fail").json();
@@ -835,7 +835,7 @@ fn systemd_is_told_how_things_stand() {
     assert_eq!(
         manager.message(),
         [format!(
-            "STATUS=1 devices, 0 ready, 1 failed; last heartbeat {time}; templates ok"
+            "STATUS=1 devices, 0 ready, 1 failed, 0 stalled; last heartbeat {time}; templates ok"
         )]
     );
     // Nothing new is nothing to tell.
