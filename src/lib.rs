@@ -35,7 +35,7 @@ mod message_id;
 mod nearest;
 pub mod net;
 mod onboard;
-mod recorder;
+pub mod recorder;
 pub mod seed;
 mod service;
 pub mod site;

@@ -9,6 +9,8 @@ pub const DEVICE_FIRST_SEEN: &str = "90d16f5450064c3e87ef4b6e2ebec6f7";
 pub const STAGE_FAILED: &str = "a9d0145054084a9d9fea8f110b66cb26";
 /// A device reported that it is ready.
 pub const DEVICE_READY: &str = "d6b1fc29e5294e96bfb1f2ec26de92cd";
+/// A device is neither ready nor failed, and was not heard of for too long.
+pub const DEVICE_STALLED: &str = "f8a62eb4df2e43d08700a25d7a148511";
 /// A staged template is missing or has a fault, so that something else is served.
 pub const TEMPLATE_BROKEN: &str = "dabbb1202b0c4ccca85df6a91dbe107c";
 /// A staged file cannot be read, though it is there.

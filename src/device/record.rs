@@ -174,7 +174,7 @@ impl ClientRecord {
     /// Neither stage nor identity changes by that.
     pub fn enter_sightings(&mut self, sightings: &Sightings) -> Result<Noticed, serde_json::Error> {
         let mut noticed = Noticed::default();
-        if self.fields.is_empty() {
+        if self.is_empty() {
             let hostname = sightings.hostname.as_deref();
             self.identify(sightings.mac, Some(sightings.ip), hostname)?;
         }
@@ -297,7 +297,7 @@ impl ClientRecord {
         hostname: Option<&str>,
         boot: &Boot,
     ) -> Result<(), serde_json::Error> {
-        if self.fields.is_empty() {
+        if self.is_empty() {
             self.identify(mac, None, hostname)?;
         }
         self.fields.set(BOOT, boot)
@@ -320,6 +320,11 @@ impl ClientRecord {
             (None, Some(kept)) if !kept.is_empty() => Ok(()),
             (None, _) => self.fields.set("hostname", &default_hostname(&mac.slug())),
         }
+    }
+
+    /// Whether nothing is on record.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
     }
 
     /// The host name of the device.

@@ -41,14 +41,37 @@ impl Patience {
     }
 }
 
+/// How long a box was not heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// Before this process first looked, as far as the clock on the wall tells.
+    pub before: Duration,
+    /// Since then, or since it was heard of last.
+    pub since: Duration,
+}
+
+impl Silence {
+    /// How long that counts for where it is longer than `patience`; none where it is not.
+    pub fn over(self, patience: Duration) -> Option<Duration> {
+        let after_start = AFTER_START.min(patience);
+        let counts = self.before.min(patience - after_start) + self.since;
+        (counts >= patience).then(|| self.whole())
+    }
+
+    /// All of it.
+    pub fn whole(self) -> Duration {
+        self.before + self.since
+    }
+}
+
 /// What is known of when boxes were heard of.
 #[derive(Debug, Default)]
 pub struct Silences {
-    boxes: BTreeMap<MacAddr, Silence>,
+    boxes: BTreeMap<MacAddr, Known>,
 }
 
 #[derive(Debug)]
-struct Silence {
+struct Known {
     /// By the clock that nobody sets, when this was looked at first or the box was heard of since.
     from: Duration,
     /// How long it was silent by then.
@@ -59,39 +82,42 @@ struct Silence {
 
 impl Silences {
     /// How long the box was not heard of, at `now` by the clock that nobody sets. `heard` is when
-    /// this process heard of it, by the same clock, and `wall` is the time of the record's clock,
-    /// which counts only for what was before.
+    /// this process heard of it, by the same clock; `wall` is the time of the clock that records
+    /// have, which counts only for what was before the first look.
     pub fn of(
         &mut self,
         mac: MacAddr,
         record: &ClientRecord,
-        patience: Duration,
         heard: Option<Duration>,
         now: Duration,
         wall: Timestamp,
-    ) -> Duration {
+    ) -> Silence {
         let on_record = record.last_heard_of();
-        let silence = self.boxes.entry(mac).or_insert_with(|| {
+        let known = self.boxes.entry(mac).or_insert_with(|| {
             let before = on_record.map(|at| wall.duration_since(at));
-            let before: Duration = before.and_then(|it| it.try_into().ok()).unwrap_or_default();
-            Silence {
+            let before = before.and_then(|it| it.try_into().ok());
+            Known {
                 from: now,
-                before: before.min(patience.saturating_sub(AFTER_START.min(patience))),
+                // Where this process heard of it, the clock on the wall has no say at all.
+                before: before.filter(|_| heard.is_none()).unwrap_or_default(),
                 on_record,
             }
         });
         // Another process may have put it on record.
-        if silence.on_record != on_record {
-            *silence = Silence {
-                from: now,
+        let is_entered = known.on_record != on_record;
+        let is_first = known.from == now;
+        let heard = heard.filter(|heard| is_first || *heard > known.from);
+        if let Some(from) = heard.or(is_entered.then_some(now)) {
+            *known = Known {
+                from,
                 before: Duration::ZERO,
                 on_record,
             };
         }
-        if let Some(heard) = heard.filter(|heard| *heard > silence.from) {
-            (silence.from, silence.before) = (heard, Duration::ZERO);
+        Silence {
+            before: known.before,
+            since: now.saturating_sub(known.from),
         }
-        silence.before + now.saturating_sub(silence.from)
     }
 
     /// Drops what is known of boxes that are not on record any more.

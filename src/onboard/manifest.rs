@@ -5,7 +5,9 @@
 //! refuse.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use cap_std::fs::MetadataExt;
 
@@ -200,6 +202,30 @@ fn examine(folder: &Folder, checked: &mut Checked, progress: Progress<'_>) -> Re
         }
     }
     Ok(())
+}
+
+/// The time limits that the manifest in force gives stages, by their names: of a stage with several
+/// scripts the longest. None where what is staged cannot be read, or a box would refuse it.
+pub fn time_limits(path: &Path) -> Option<BTreeMap<String, Duration>> {
+    let text = match Folder::open(path) {
+        Ok(folder) => staged(&folder).ok()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => return None,
+    };
+    let manifest = format::read(text.as_deref().unwrap_or(DEFAULT)).ok()?;
+    if !format::faults(&manifest).is_empty() {
+        return None;
+    }
+    let mut limits = BTreeMap::new();
+    for entry in manifest.items("stages") {
+        // A box takes more digits than a time has.
+        let Ok(seconds) = entry.text_of("timeout").parse() else {
+            continue;
+        };
+        let limit: &mut Duration = limits.entry(entry.text_of("stage")).or_default();
+        *limit = (*limit).max(Duration::from_secs(seconds));
+    }
+    Some(limits)
 }
 
 /// The text of the manifest, if one is staged.

@@ -1,6 +1,7 @@
 //! What the journal is told of devices, each event in one place.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -9,6 +10,7 @@ use crate::device::mac::MacAddr;
 use crate::device::record::Noticed;
 use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::{Phase, Stage};
+use crate::device::view::Row;
 use crate::message_id;
 use crate::store::{Changed, StoreError};
 
@@ -83,6 +85,28 @@ pub fn announce_sightings(sightings: &Sightings, changed: &Changed<Noticed>) {
             "given up: {mac} began {attempts} installations and reported none done; it boots its disk until it is armed again: gb10-provision-api arm {mac}"
         );
     }
+}
+
+/// A device is silent for too long, which is on record now.
+pub fn announce_silence(row: &Row, silence: Duration) {
+    let Row {
+        mac,
+        ip,
+        stage,
+        phase,
+        ..
+    } = row;
+    let (stands, minutes) = (row.stands(), silence.as_secs() / 60);
+    let ip = ip.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string());
+    warn!(
+        message_id = message_id::DEVICE_STALLED,
+        gb10.mac = %mac,
+        gb10.ip = %ip,
+        gb10.stage = stage.as_deref(),
+        gb10.phase = phase.as_deref(),
+        seconds = silence.as_secs(),
+        "stalled: {mac} at {ip} was not heard of for {minutes} min; it stands at: {stands}"
+    );
 }
 
 fn first_seen(mac: MacAddr, ip: IpAddr, how: &str) {

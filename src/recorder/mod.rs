@@ -6,11 +6,11 @@
 
 mod announce;
 mod sighted;
+mod silence;
 mod waiting;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,18 +18,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use self::announce::{announce, announce_sightings, tell_lost};
+use self::announce::{announce, tell_lost};
 use self::sighted::Sighted;
+pub use self::silence::SilenceWatch;
 use self::waiting::Waiting;
 use crate::device::boot::{Asked, Boot, Decision};
 use crate::device::fetches::{Fetch, Fetches};
 use crate::device::heartbeat::{Report, Sender};
 use crate::device::installer::{Event, Installations};
 use crate::device::mac::MacAddr;
-use crate::device::record::{Limits, Noticed};
+use crate::device::record::Limits;
 use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::Stage;
 use crate::store::{CHANGE_TIMEOUT, Changed, Clients, Store, StoreError, Subject};
@@ -51,18 +52,6 @@ const PAUSES: [u64; 8] = [1, 2, 5, 15, 30, 60, 180, 300];
 /// it must not be overtaken by the device's next one, whatever holds the lock meanwhile.
 const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long sightings gather before they cost an fsync.
-const SIGHTINGS_PAUSE: Duration = Duration::from_secs(2);
-
-/// How long they wait after the state could not be written.
-const SIGHTINGS_RETRY: Duration = Duration::from_secs(10);
-
-/// Devices whose sightings are entered with one commit.
-const SIGHTINGS_AT_ONCE: usize = 256;
-
-/// Sightings on their way to the record.
-type Entering = Pin<Box<dyn Future<Output = Result<Changed<Noticed>, StoreError>> + Send>>;
-
 /// The way to the record.
 pub struct Recorder {
     store: Arc<Store>,
@@ -81,6 +70,8 @@ pub struct Recorder {
     strangers: Mutex<HashMap<IpAddr, HashSet<MacAddr>>>,
     /// What was seen of devices, and is not on record yet.
     sighted: Sighted,
+    /// When this was made, by the clock that nobody sets.
+    began: Instant,
 }
 
 impl Recorder {
@@ -96,6 +87,7 @@ impl Recorder {
             hurry: Notify::new(),
             strangers: Mutex::default(),
             sighted: Sighted::default(),
+            began: Instant::now(),
         }
     }
 
@@ -121,6 +113,9 @@ impl Recorder {
         sender: Sender,
         event: &Event,
     ) -> Result<(), StoreError> {
+        if self.admit(&sender).is_ok() {
+            self.sighted.note(sender.mac, self.max_clients);
+        }
         let Some(milestone) = locked(&self.installations).take(sender.mac, event) else {
             return Ok(());
         };
@@ -278,24 +273,6 @@ impl Recorder {
         self.sighted.was_heard_of(mac, within)
     }
 
-    /// Enters sightings, a little after they came, for as long as it is polled.
-    pub async fn enter_sightings(&self) {
-        loop {
-            self.sighted.first.notified().await;
-            let mut pause = SIGHTINGS_PAUSE;
-            while !self.sighted.is_empty() {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.sighted.urgent.notified() => {}
-                }
-                pause = match self.enter_sightings_now().await {
-                    Ok(()) => SIGHTINGS_PAUSE,
-                    Err(_) => SIGHTINGS_RETRY,
-                };
-            }
-        }
-    }
-
     /// Puts on record what is in memory alone, in the time that a stop leaves. What is lost is
     /// named in the journal.
     pub async fn finish(&self, within: Duration) {
@@ -316,69 +293,6 @@ impl Recorder {
         for report in self.waiting.reports() {
             tell_lost(&report, &StoreError::Busy(within));
         }
-    }
-
-    async fn enter_sightings_now(&self) -> Result<(), StoreError> {
-        loop {
-            let queued = self.queue_sightings(None);
-            if queued.is_empty() {
-                return Ok(());
-            }
-            self.finish_sightings(queued).await?;
-        }
-    }
-
-    /// Puts sightings in the store's queue, so that a report of this device comes behind its own, as
-    /// it did here: an end of an installation that was entered before its begin would end nothing.
-    /// They share the round.
-    fn enter_sightings_before(self: &Arc<Self>, reporter: MacAddr) {
-        let queued = self.queue_sightings(Some(reporter));
-        if !queued.is_empty() {
-            let recorder = Arc::clone(self);
-            tokio::spawn(async move { recorder.finish_sightings(queued).await });
-        }
-    }
-
-    /// Puts sightings in the store's queue, those of `first` before all others.
-    fn queue_sightings(&self, first: Option<MacAddr>) -> Vec<(u64, Sightings, Entering)> {
-        let taken = self.sighted.take(first, SIGHTINGS_AT_ONCE);
-        let queue = |(taken, sightings): (u64, Sightings)| {
-            let enter = sightings.clone();
-            let subject = Subject {
-                mac: sightings.mac,
-                is_confirmed: sightings.is_confirmed,
-            };
-            let entering = self
-                .store
-                .change(subject, UNATTENDED_TIMEOUT, move |record| {
-                    record.enter_sightings(&enter)
-                });
-            (taken, sightings, Box::pin(entering) as Entering)
-        };
-        taken.into_iter().map(queue).collect()
-    }
-
-    /// Waits for sightings that are in the queue. Those that could not be entered are kept.
-    async fn finish_sightings(
-        &self,
-        queued: Vec<(u64, Sightings, Entering)>,
-    ) -> Result<(), StoreError> {
-        let mut outcome = Ok(());
-        for (taken, sightings, entering) in queued {
-            match entering.await {
-                Ok(changed) => {
-                    self.sighted.entered(taken);
-                    announce_sightings(&sightings, &changed);
-                }
-                // The store is full, and stays so: the device is told of it when it reports.
-                Err(StoreError::TooManyClients(_)) => self.sighted.entered(taken),
-                Err(reason) => {
-                    self.sighted.keep(taken);
-                    outcome = Err(reason);
-                }
-            }
-        }
-        outcome
     }
 }
 

@@ -1,15 +1,33 @@
 //! What was seen of devices and is not on record yet: it gathers for a moment, so that it costs no
-//! fsync of its own.
+//! fsync of its own, and is entered then.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::announce::announce_sightings;
+use super::{Recorder, UNATTENDED_TIMEOUT};
 use crate::device::mac::MacAddr;
+use crate::device::record::Noticed;
 use crate::device::sightings::Sightings;
+use crate::store::{Changed, StoreError, Subject};
+
+/// How long sightings gather before they cost an fsync.
+const SIGHTINGS_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long they wait after the state could not be written.
+const SIGHTINGS_RETRY: Duration = Duration::from_secs(10);
+
+/// Devices whose sightings are entered with one commit.
+const SIGHTINGS_AT_ONCE: usize = 256;
+
+/// Sightings on their way to the record.
+type Entering = Pin<Box<dyn Future<Output = Result<Changed<Noticed>, StoreError>> + Send>>;
 
 /// Sightings that wait, coalesced by device, and those that are being entered.
 #[derive(Default)]
@@ -63,12 +81,15 @@ impl Sighted {
         });
     }
 
-    /// Whether anything was heard of the device within that time.
+    /// When anything was heard of the device, as far as this process knows.
+    pub(super) fn heard_of_at(&self, mac: MacAddr) -> Option<Instant> {
+        self.lists(|lists| lists.seen_at.get(&mac).copied())
+    }
+
+    /// Whether that was within this time.
     pub(super) fn was_heard_of(&self, mac: MacAddr, within: Duration) -> bool {
-        self.lists(|lists| {
-            let seen_at = lists.seen_at.get(&mac);
-            seen_at.is_some_and(|at| at.elapsed() < within)
-        })
+        let heard_of_at = self.heard_of_at(mac);
+        heard_of_at.is_some_and(|at| at.elapsed() < within)
     }
 
     /// What was seen of the device and may not be on record, in the order in which it was.
@@ -120,5 +141,88 @@ impl Sighted {
             }
             lists.waiting.insert(older.mac, older);
         });
+    }
+}
+
+impl Recorder {
+    /// Enters sightings, a little after they came, for as long as it is polled.
+    pub async fn enter_sightings(&self) {
+        loop {
+            self.sighted.first.notified().await;
+            let mut pause = SIGHTINGS_PAUSE;
+            while !self.sighted.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.sighted.urgent.notified() => {}
+                }
+                pause = match self.enter_sightings_now().await {
+                    Ok(()) => SIGHTINGS_PAUSE,
+                    Err(_) => SIGHTINGS_RETRY,
+                };
+            }
+        }
+    }
+
+    pub(super) async fn enter_sightings_now(&self) -> Result<(), StoreError> {
+        loop {
+            let queued = self.queue_sightings(None);
+            if queued.is_empty() {
+                return Ok(());
+            }
+            self.finish_sightings(queued).await?;
+        }
+    }
+
+    /// Puts sightings in the store's queue, so that a report of this device comes behind its own, as
+    /// it did here: an end of an installation that was entered before its begin would end nothing.
+    /// They share the round.
+    pub(super) fn enter_sightings_before(self: &Arc<Self>, reporter: MacAddr) {
+        let queued = self.queue_sightings(Some(reporter));
+        if !queued.is_empty() {
+            let recorder = Arc::clone(self);
+            tokio::spawn(async move { recorder.finish_sightings(queued).await });
+        }
+    }
+
+    /// Puts sightings in the store's queue, those of `first` before all others.
+    fn queue_sightings(&self, first: Option<MacAddr>) -> Vec<(u64, Sightings, Entering)> {
+        let taken = self.sighted.take(first, SIGHTINGS_AT_ONCE);
+        let queue = |(taken, sightings): (u64, Sightings)| {
+            let enter = sightings.clone();
+            let subject = Subject {
+                mac: sightings.mac,
+                is_confirmed: sightings.is_confirmed,
+            };
+            let entering = self
+                .store
+                .change(subject, UNATTENDED_TIMEOUT, move |record| {
+                    record.enter_sightings(&enter)
+                });
+            (taken, sightings, Box::pin(entering) as Entering)
+        };
+        taken.into_iter().map(queue).collect()
+    }
+
+    /// Waits for sightings that are in the queue. Those that could not be entered are kept.
+    async fn finish_sightings(
+        &self,
+        queued: Vec<(u64, Sightings, Entering)>,
+    ) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        for (taken, sightings, entering) in queued {
+            match entering.await {
+                Ok(changed) => {
+                    self.sighted.entered(taken);
+                    announce_sightings(&sightings, &changed);
+                }
+                // The store is full, and stays so: the device is told of it when it reports.
+                Err(StoreError::TooManyClients(_)) => self.sighted.entered(taken),
+                Err(reason) => {
+                    self.sighted.keep(taken);
+                    outcome = Err(reason);
+                }
+            }
+        }
+        outcome
     }
 }

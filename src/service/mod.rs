@@ -29,7 +29,7 @@ use crate::http::{self, App};
 use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
 use crate::net::{Admission, Listener, Stop, Stopping};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, SilenceWatch};
 use crate::seed::{RENDERING_STACK, Templates};
 use crate::site::SiteFiles;
 use crate::store::Store;
@@ -83,7 +83,12 @@ pub fn run(settings: &Settings, inherited: ListenFd, quotas: &Quotas) -> Result<
     }
     let (stop, stopping) = Stop::new();
     let app = Arc::new(open(settings, stopping)?);
-    let outcome = runtime.block_on(serve(app, sockets, by_hand, stop, quotas));
+    let silence = SilenceWatch::new(
+        Arc::clone(&app.recorder),
+        settings.stall_after,
+        app.onboard.clone(),
+    );
+    let outcome = runtime.block_on(serve(app, sockets, by_hand, stop, silence, quotas));
     // What is still running was given its time: a download to a dead box, a lookup.
     runtime.shutdown_background();
     outcome
@@ -133,6 +138,7 @@ async fn serve(
     sockets: Vec<std::net::TcpListener>,
     by_hand: bool,
     stop: Stop,
+    silence: SilenceWatch,
     quotas: &Quotas,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -162,6 +168,8 @@ async fn serve(
     }
     let recorder = Arc::clone(&app.recorder);
     tokio::spawn(async move { recorder.enter_sightings().await });
+
+    tokio::spawn(silence.run());
 
     let mut status = status::line(&app).await;
     systemd::ready(&status);

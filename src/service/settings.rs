@@ -4,11 +4,13 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::device::boot::{Policy, SeedAccess};
@@ -108,6 +110,11 @@ pub struct Settings {
     #[arg(long, env, value_name = "ACCESS", default_value = "open")]
     pub seed_access: SeedAccess,
 
+    /// How long a box may be silent on its way before it counts as stalled, unless the manifest gives
+    /// its stage a time limit: then that and 5 minutes
+    #[arg(long, env, value_name = "TIME", value_parser = span, default_value = "15min")]
+    pub stall_after: Duration,
+
     /// Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback
     /// and the embedded default set; without it the password is gb10-change-me. The first login
     /// must choose another
@@ -134,6 +141,17 @@ fn network(text: &str) -> Result<IpNet, &'static str> {
     let expected =
         "expected a network, such as 10.88.0.0/24, ::1/128, or 10.88.0.7/32 for one address";
     text.parse().map_err(|_| expected)
+}
+
+/// Reads a time, as systemd.time(7) has it.
+fn span(text: &str) -> Result<Duration, &'static str> {
+    let expected = "expected a time of a second or more, such as 90s, 15min or 1h 30min";
+    let span: SignedDuration = text.parse().map_err(|_| expected)?;
+    let span = Duration::try_from(span).map_err(|_| expected)?;
+    match span.as_secs() {
+        0 => Err(expected),
+        _ => Ok(span),
+    }
 }
 
 /// Reads how many there may be of something.

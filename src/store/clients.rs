@@ -306,7 +306,8 @@ impl<'a> Changes<'a> {
         self.gave_way.iter().copied().collect()
     }
 
-    /// Changes one record. Tells whether it is the first of that device.
+    /// Changes one record. Tells whether it is the first of that device. A change that leaves an
+    /// empty record makes none.
     pub(super) fn change(
         &mut self,
         Subject { mac, is_confirmed }: Subject,
@@ -324,6 +325,11 @@ impl<'a> Changes<'a> {
             }
         };
         change(record).during("changing a record")?;
+        if is_new && record.is_empty() {
+            self.records.remove(&mac);
+            self.new -= 1;
+            return Err(StoreError::NotOnRecord);
+        }
         Ok(is_new)
     }
 

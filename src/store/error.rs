@@ -31,6 +31,9 @@ pub enum StoreError {
     /// A new device would be one more than the configured limit.
     #[error("{0} devices are on record already, which is the limit (MAX_CLIENTS)")]
     TooManyClients(usize),
+    /// A change that only a device on record can have came for one that is not.
+    #[error("the device is not on record")]
+    NotOnRecord,
     /// `clients.json` is not an object of records. Only a reader sees this; a round moves it aside.
     #[error("clients.json is not a JSON object of records: {0}")]
     Corrupt(Arc<serde_json::Error>),

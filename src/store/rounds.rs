@@ -311,7 +311,8 @@ impl Shared {
             }
         }
         let gave_way = records.gave_way();
-        let refused = made.iter().filter(|made| made.is_err()).count();
+        let is_refused = |made: &&Result<_, _>| matches!(made, Err(StoreError::TooManyClients(_)));
+        let refused = made.iter().filter(is_refused).count();
         if !gave_way.is_empty() || refused > 0 {
             self.tell_full(gave_way.len(), refused);
         }

@@ -19,6 +19,7 @@ mod service {
     mod golden;
     mod life;
     mod logging;
+    mod silence;
 }
 
 mod images {
@@ -45,6 +46,10 @@ mod http {
 mod net {
     mod neighbours;
     mod places;
+}
+
+mod recorder {
+    mod silence;
 }
 
 mod device {

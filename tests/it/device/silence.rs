@@ -42,14 +42,14 @@ fn silence_is_what_the_clock_that_nobody_sets_says() {
     let record = record(wall(0), "network");
     let mut silences = Silences::default();
     let mut at = |heard: Option<u32>, now: u32, wall: Timestamp| {
-        silences.of(
+        let silence = silences.of(
             mac,
             &record,
-            QUARTER,
             heard.map(|at| at * MINUTE),
             now * MINUTE,
             wall,
-        )
+        );
+        silence.whole()
     };
     assert_eq!(at(Some(100), 100, wall(0)), Duration::ZERO);
     // The clock on the wall jumps a day ahead, and back behind the last report.
@@ -64,15 +64,24 @@ fn silence_is_what_the_clock_that_nobody_sets_says() {
 fn a_restart_keeps_what_was_known_but_for_a_while_to_speak() {
     let mac = "3c:6d:66:0a:1b:2c".parse().unwrap();
     let record = record(wall(0), "network");
-    let first = |wall: Timestamp, patience: Duration| {
-        Silences::default().of(mac, &record, patience, None, MINUTE, wall)
+    let over = |at_start: Timestamp, minutes: u32, patience: Duration| {
+        let mut silences = Silences::default();
+        silences.of(mac, &record, None, MINUTE, at_start);
+        let now = (1 + minutes) * MINUTE;
+        silences
+            .of(mac, &record, None, now, at_start)
+            .over(patience)
     };
-    assert_eq!(first(wall(4), QUARTER), 4 * MINUTE);
+    assert_eq!(over(wall(4), 10, QUARTER), None);
+    assert_eq!(over(wall(4), 11, QUARTER), Some(15 * MINUTE));
     // A night long the host was off, and no box could speak.
-    assert_eq!(first(wall(600), QUARTER), 10 * MINUTE);
+    assert_eq!(over(wall(600), 4, QUARTER), None);
+    assert_eq!(over(wall(600), 5, QUARTER), Some(605 * MINUTE));
+    assert_eq!(over(wall(600), 1, 2 * MINUTE), None);
+    assert_eq!(over(wall(600), 2, 2 * MINUTE), Some(602 * MINUTE));
     // The host starts with a clock of long ago.
-    assert_eq!(first(wall(-600), QUARTER), Duration::ZERO);
-    assert_eq!(first(wall(600), 2 * MINUTE), Duration::ZERO);
+    assert_eq!(over(wall(-600), 14, QUARTER), None);
+    assert_eq!(over(wall(-600), 15, QUARTER), Some(15 * MINUTE));
 }
 
 #[test]
@@ -81,14 +90,8 @@ fn what_another_process_entered_is_a_word_of_the_box() {
     let mut silences = Silences::default();
     let mut at = |last: i64, now: u32| {
         let record = record(wall(last), "network");
-        silences.of(
-            mac,
-            &record,
-            QUARTER,
-            None,
-            now * MINUTE,
-            wall(i64::from(now)),
-        )
+        let wall = wall(i64::from(now));
+        silences.of(mac, &record, None, now * MINUTE, wall).whole()
     };
     assert_eq!(at(0, 0), Duration::ZERO);
     assert_eq!(at(0, 14), 14 * MINUTE);

@@ -20,7 +20,7 @@ const MAC: &str = "3c:6d:66:0a:1b:2c";
 const HASH: &str = "$6$saltsalt$0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// Every setting: its variable, its flag, its default.
-const SETTINGS: [(&str, &str, &str); 11] = [
+const SETTINGS: [(&str, &str, &str); 15] = [
     ("DATA_PATH", "--data-path", "./data"),
     ("LISTEN", "--listen", "127.0.0.1:8088"),
     (
@@ -33,6 +33,10 @@ const SETTINGS: [(&str, &str, &str); 11] = [
     ("PEER_CONNECTIONS", "--peer-connections", "32"),
     ("MAX_CLIENTS", "--max-clients", "4096"),
     ("HISTORY_LIMIT", "--history-limit", "1000"),
+    ("RECORD_BYTES", "--record-bytes", "262144"),
+    ("INSTALL", "--install", "once"),
+    ("INSTALL_ATTEMPTS", "--install-attempts", "3"),
+    ("STALL_AFTER", "--stall-after", "15min"),
     ("FALLBACK_PASSWORD_HASH", "--fallback-password-hash", ""),
     ("ARP_TABLE", "--arp-table", "/proc/self/net/arp"),
     ("LOG", "--log", "info"),

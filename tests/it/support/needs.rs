@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -27,6 +27,8 @@ pub enum Need {
     Program(&'static str),
     /// Debian's Python, with these modules.
     Python(&'static [&'static str]),
+    /// A library that moves the clocks of a process.
+    Faketime,
     /// To trace a process from its start.
     Strace,
     /// To trace a process that runs.
@@ -80,6 +82,10 @@ impl Need {
                 ),
                 format!("needs Python with {}", modules.join(", ")),
             ),
+            Self::Faketime => (
+                faketime().is_some(),
+                "needs libfaketime".to_owned(),
+            ),
             Self::Strace => (
                 succeeds("strace", &["-o", "/dev/null", "true"]),
                 "needs an strace that may trace".to_owned(),
@@ -105,6 +111,13 @@ impl Need {
         };
         if met { Ok(()) } else { Err(why) }
     }
+}
+
+/// The library that moves the clocks of a process, where Debian or Ubuntu puts it.
+pub fn faketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let files = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    files.into_iter().find(|file| file.exists())
 }
 
 fn in_path(name: &str) -> bool {
