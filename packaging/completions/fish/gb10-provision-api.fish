@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_gb10_provision_api_global_optspecs
-    string join \n data-path= listen= allowed-networks= server-names= public-url= max-connections= peer-connections= max-clients= history-limit= record-bytes= install= install-attempts= seed-access= fallback-password-hash= arp-table= log= h/help V/version
+    string join \n data-path= listen= allowed-networks= server-names= public-url= max-connections= peer-connections= max-clients= history-limit= record-bytes= install= install-attempts= seed-access= stall-after= fallback-password-hash= arp-table= log= h/help V/version
 end
 
 function __fish_gb10_provision_api_needs_command
@@ -37,6 +37,7 @@ complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l install -d 'When a box that boots from the network is installed: once, armed, always or never' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l install-attempts -d 'Installations that may begin without one being reported done; then the box boots its disk' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l seed-access -d 'Who gets a box\'s user-data: open (whoever asks) or window (that box, while it is installed)' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l stall-after -d 'How long a box may be silent on its way before it counts as stalled, unless the manifest gives its stage a time limit: then that and 5 minutes' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l fallback-password-hash -d 'Crypt hash (crypt(5), as `openssl passwd -6` prints it) of the password that the fallback and the embedded default set; without it the password is gb10-change-me. The first login must choose another' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l arp-table -d 'The kernel\'s ARP table' -r -F
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l log -d 'What is logged: error, warn, info, debug or trace, for all or by TARGET=LEVEL' -r
