@@ -23,6 +23,9 @@ pub struct Story {
     pub events: Vec<PastReport>,
     /// How many older events the limits dropped.
     pub events_dropped: u64,
+    /// The logs of its failed installations that are kept, by the names of their files; whoever has
+    /// the folder at hand sets them.
+    pub logs: Vec<String>,
 }
 
 /// One stage of a box's way: a run of events of that stage.
@@ -52,6 +55,7 @@ impl Story {
             stages: legs(&events),
             events,
             events_dropped: record.events_dropped(),
+            logs: Vec::new(),
         }
     }
 }

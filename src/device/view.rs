@@ -107,6 +107,20 @@ impl Served {
             template: last.template().to_owned(),
         })
     }
+
+    /// In words, against what was reported: `staged`, `fallback ×3, no word since`.
+    pub fn words(&self) -> String {
+        let times = match self.count {
+            0 | 1 => String::new(),
+            count => format!(" ×{count}"),
+        };
+        let answer = if self.is_unanswered {
+            ", no word since"
+        } else {
+            ""
+        };
+        format!("{}{times}{answer}", self.template)
+    }
 }
 
 /// What a device that boots from the network was told last.

@@ -40,6 +40,8 @@ struct Line {
     record_at: usize,
     /// What boards and tables show, once somebody asks.
     row: OnceLock<Arc<Row>>,
+    /// How the device stands, once somebody counts.
+    standing: OnceLock<Standing>,
 }
 
 impl Line {
@@ -50,6 +52,7 @@ impl Line {
             text,
             record_at,
             row: OnceLock::new(),
+            standing: OnceLock::new(),
         })
     }
 
@@ -68,6 +71,7 @@ impl Line {
             record_at: head.len(),
             text: format!("{head}{}", compact(value)).into(),
             row: OnceLock::new(),
+            standing: OnceLock::new(),
         })
     }
 
@@ -144,10 +148,12 @@ impl Clients {
         self.lines.is_empty()
     }
 
-    /// How many devices stand how.
+    /// How many devices stand how. What did not change since a former version costs nothing.
     pub fn totals(&self) -> Totals {
-        let lines = self.lines.values();
-        lines.map(|line| Standing::of(&line.record)).collect()
+        let is_device = |key: &str| key.parse::<MacAddr>().is_ok();
+        let devices = self.lines.iter().filter(|(key, _)| is_device(key));
+        let standing = |line: &Line| *line.standing.get_or_init(|| Standing::of(&line.record));
+        devices.map(|(_, line)| standing(line)).collect()
     }
 
     /// One line per device, by MAC. What did not change since a former version costs nothing.

@@ -127,6 +127,15 @@ pub fn read(folder: PathBuf) -> Result<Clients, StoreError> {
     StateFile::new(folder).read()
 }
 
+/// The same, where the file is not the one that `former` was read from.
+pub fn read_if_changed(folder: PathBuf, former: &Clients) -> Result<Option<Clients>, StoreError> {
+    let file = StateFile::new(folder);
+    match file.stamp()? == former.source.as_ref().map(|source| source.stamp) {
+        true => Ok(None),
+        false => file.read().map(Some),
+    }
+}
+
 /// Whether a corrupt `clients.json` was moved aside in `folder`, and nobody mended or removed it
 /// since: then boxes may be installed that nothing is on record of.
 pub fn has_moved_aside(folder: &Path) -> io::Result<bool> {
