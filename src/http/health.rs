@@ -22,6 +22,10 @@ pub struct Health {
     reason: Option<String>,
     template_renders: bool,
     clients: usize,
+    ready: usize,
+    on_their_way: usize,
+    failed: usize,
+    stalled: usize,
     peers_refused: u64,
     connections_over_limit: u64,
 }
@@ -35,13 +39,18 @@ pub async fn check(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
         (Ok(()), false) => (StatusCode::OK, "degraded"),
         (Ok(()), true) => (StatusCode::OK, "ok"),
     };
+    let totals = app.store.latest().totals();
     let health = Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
         state_writable: writable.is_ok(),
         reason: writable.err().map(|reason| reason.to_string()),
         template_renders,
-        clients: app.store.latest().len(),
+        clients: totals.known,
+        ready: totals.ready,
+        on_their_way: totals.on_their_way,
+        failed: totals.failed,
+        stalled: totals.stalled,
         peers_refused: app.admission.refused(),
         connections_over_limit: app.admission.excess(),
     };
