@@ -7,6 +7,8 @@ mod completions;
 mod doctor;
 mod forget;
 mod manifest;
+mod out;
+mod probe;
 mod progress;
 mod reached;
 mod render;
@@ -85,6 +87,8 @@ enum Command {
     },
     /// Say what stands between this host and the first ready box; exit 1 if anything does
     Doctor(doctor::Options),
+    /// Say in one line how the service and its boxes are; exit 0, 1, 2 or 3, for Nagios and the like
+    Probe(probe::Options),
     /// Take devices off the record; works whether the service runs or not
     Forget {
         /// The MACs that they are on record under
@@ -109,7 +113,9 @@ impl Cli {
     /// The command line of this process. A command that is told of no data folder works on that of
     /// the installed service, with the service's settings.
     pub fn of_arguments() -> Self {
-        let mut matches = Self::command().get_matches();
+        let mut matches = Self::command()
+            .try_get_matches()
+            .unwrap_or_else(|error| refuse(&error));
         if is_told_no_folder(&matches) {
             let settings = installed::environment();
             matches = with_defaults(Self::command(), &settings)
@@ -123,7 +129,7 @@ impl Cli {
                     std::process::exit(error.exit_code())
                 });
         }
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| refuse(&error))
     }
 
     /// Does what the command line says.
@@ -133,6 +139,8 @@ impl Cli {
             None | Some(Command::Completions { .. }) => false,
             // They say what is missing themselves.
             Some(Command::Doctor(_)) => false,
+            // It asks the service alone.
+            Some(Command::Probe(_)) => false,
             Some(Command::Boot { action }) => !matches!(action, BootAction::Dnsmasq { .. }),
             Some(_) => true,
         };
@@ -154,6 +162,7 @@ impl Cli {
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Doctor(options)) => doctor::run(&settings, options),
+            Some(Command::Probe(options)) => probe::run(&options),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Arm(which)) => arm::arm(&settings, &which),
             Some(Command::Disarm(which)) => arm::disarm(&settings, &which),
@@ -162,11 +171,30 @@ impl Cli {
     }
 }
 
+/// Ends the process with what is wrong with the command line, or with the help that was asked for.
+fn refuse(error: &clap::Error) -> ! {
+    let _ = error.print();
+    if !error.use_stderr() || !is_probe() {
+        std::process::exit(error.exit_code())
+    }
+    let reason = error.to_string();
+    let reason = reason.lines().next().unwrap_or_default();
+    probe::tell_wrong_usage(reason.trim_start_matches("error: "));
+    std::process::exit(probe::WRONG_USAGE.into())
+}
+
+/// Whether the command is `probe`, however wrong its options are.
+fn is_probe() -> bool {
+    let command = Cli::command().ignore_errors(true);
+    let matches = command.try_get_matches();
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("probe"))
+}
+
 /// Whether there is a command, and the data folder is only a guess.
 fn is_told_no_folder(matches: &ArgMatches) -> bool {
     let command = matches.subcommand();
     command.is_some_and(|(name, matches)| {
-        name != "completions"
+        !matches!(name, "completions" | "probe")
             && matches.value_source("data_path") == Some(ValueSource::DefaultValue)
     })
 }

@@ -46,7 +46,7 @@ pub fn gather(boot: &Path, at: SocketAddrV4) -> Found {
     };
     Found {
         staged,
-        served: http::get(at, ROUTE)
+        served: http::get(at.into(), ROUTE, http::TIMEOUT)
             .map(text)
             .map_err(|error| error.to_string()),
         fault,

@@ -1,11 +1,11 @@
 //! One request to the service, in bounded time and of bounded length.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Longest that an answer may take. The service gives itself some seconds for `/healthz`.
-const TIMEOUT: Duration = Duration::from_secs(8);
+/// Longest that an answer may take here. The service gives itself some seconds for `/healthz`.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Longest answer that is read, in bytes.
 const LONGEST: usize = 1 << 20;
@@ -13,12 +13,13 @@ const LONGEST: usize = 1 << 20;
 /// The status and the body of an answer.
 pub(super) type Answer = (u16, Vec<u8>);
 
-/// Gets a path. HTTP/1.0, so that the answer ends with the connection.
-pub(super) fn get(at: SocketAddrV4, path: &str) -> io::Result<Answer> {
-    let end = Instant::now() + TIMEOUT;
-    let mut stream = TcpStream::connect_timeout(&at.into(), TIMEOUT)?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {at}\r\n\r\n")?;
+/// Gets a path within `limit`, all in all. HTTP/1.0, so that the answer ends with the connection.
+pub(super) fn get(at: SocketAddr, path: &str, limit: Duration) -> io::Result<Answer> {
+    let end = Instant::now() + limit;
+    let mut stream = TcpStream::connect_timeout(&at, limit)?;
+    stream.set_write_timeout(Some(limit))?;
+    // At once: what answers before it has read all, and closes, is heard all the same.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes())?;
     let (mut answer, mut piece) = (Vec::new(), [0; 8192]);
     loop {
         let left = end.saturating_duration_since(Instant::now());

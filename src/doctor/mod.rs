@@ -13,6 +13,7 @@ pub mod initrd;
 pub mod link;
 mod packet;
 pub mod policy;
+pub mod probe;
 pub mod service;
 pub mod sockets;
 pub mod tftp;

@@ -15,7 +15,8 @@ pub type Health = Result<(u16, Value), String>;
 
 /// Asks it.
 pub fn gather(at: SocketAddrV4) -> Health {
-    let (status, body) = http::get(at, "/healthz").map_err(|error| error.to_string())?;
+    let (status, body) =
+        http::get(at.into(), "/healthz", http::TIMEOUT).map_err(|error| error.to_string())?;
     let value = serde_json::from_slice(&body).unwrap_or_default();
     Ok((status, value))
 }

@@ -9,6 +9,9 @@ use crate::tools;
 /// The unit of the service.
 pub const UNIT: &str = "gb10-provision-api.service";
 
+/// The unit of its port.
+pub const SOCKET: &str = "gb10-provision-api.socket";
+
 /// Longest that systemd may take, in seconds.
 const TIMEOUT: u32 = 3;
 

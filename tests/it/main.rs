@@ -12,6 +12,7 @@ mod support;
 mod cli {
     mod command_line;
     mod golden;
+    mod probe;
 }
 
 mod service {
