@@ -10,7 +10,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 7 | [`cli`] |
-//! | 6 | [`service`], [`doctor`] |
+//! | 6 | [`service`], [`doctor`], [`terminal`] |
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
@@ -40,4 +40,5 @@ pub mod seed;
 mod service;
 pub mod site;
 pub mod store;
+pub mod terminal;
 mod tools;

@@ -3,6 +3,7 @@
 mod arm;
 mod boot;
 mod check;
+mod clients;
 mod completions;
 mod doctor;
 mod forget;
@@ -87,6 +88,8 @@ enum Command {
     },
     /// Say what stands between this host and the first ready box; exit 1 if anything does
     Doctor(doctor::Options),
+    /// Say where every box stands, those that need somebody first; or tell the story of one
+    Clients(clients::Options),
     /// Say in one line how the service and its boxes are; exit 0, 1, 2 or 3, for Nagios and the like
     Probe(probe::Options),
     /// Take devices off the record; works whether the service runs or not
@@ -162,6 +165,7 @@ impl Cli {
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Doctor(options)) => doctor::run(&settings, options),
+            Some(Command::Clients(options)) => clients::run(&settings, &options),
             Some(Command::Probe(options)) => probe::run(&options),
             Some(Command::Forget { macs }) => forget::run(&settings, &macs),
             Some(Command::Arm(which)) => arm::arm(&settings, &which),

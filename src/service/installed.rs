@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
+
+use serde::Serialize;
 
 use crate::tools;
 
@@ -22,6 +25,43 @@ const ENVIRONMENT_FILES: &str = "EnvironmentFiles=";
 /// The variables that the unit sets, drop-ins and its file of settings included. None where no
 /// service is installed, or no systemd runs.
 pub fn environment() -> BTreeMap<String, String> {
+    read(|note| eprintln!("note: {note}"))
+}
+
+/// How the installed service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It runs.
+    Running,
+    /// The port is open, and the first connection starts it.
+    Waiting,
+    /// Neither it nor its socket is there for boxes.
+    Stopped,
+    /// No systemd runs here, or no service that works on this data is installed.
+    Unknown,
+}
+
+/// How the service is that works on this data folder. systemd tells that to everybody, and is not
+/// asked by way of the port, which would start the service.
+pub fn state(data_path: &Path) -> State {
+    if read(|_| ()).get("DATA_PATH").map(Path::new) != Some(data_path) {
+        return State::Unknown;
+    }
+    let arguments = ["show", "--property=ActiveState", "--value", UNIT, SOCKET];
+    let Ok(shown) = tools::ask(TIMEOUT, "systemctl", arguments) else {
+        return State::Unknown;
+    };
+    let mut states = shown.lines().filter(|line| !line.is_empty());
+    match (states.next(), states.next()) {
+        (Some("active" | "reloading" | "activating"), _) => State::Running,
+        (Some(_), Some("active")) => State::Waiting,
+        (Some(_), Some(_)) => State::Stopped,
+        _ => State::Unknown,
+    }
+}
+
+fn read(note: impl Fn(String)) -> BTreeMap<String, String> {
     let arguments = ["show", "--property=Environment,EnvironmentFiles", UNIT];
     let Ok(shown) = tools::ask(TIMEOUT, "systemctl", arguments) else {
         return BTreeMap::new();
@@ -38,7 +78,7 @@ pub fn environment() -> BTreeMap<String, String> {
         match fs::read_to_string(path) {
             Ok(text) => variables.extend(of_file(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => eprintln!("note: the settings in {path} are left out: {error}"),
+            Err(error) => note(format!("the settings in {path} are left out: {error}")),
         }
     }
     variables

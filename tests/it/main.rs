@@ -10,9 +10,15 @@ mod release;
 mod support;
 
 mod cli {
+    mod clients;
     mod command_line;
     mod golden;
     mod probe;
+}
+
+mod terminal {
+    mod live;
+    mod model;
 }
 
 mod service {

@@ -6,13 +6,13 @@
 //! - `session` is what is done, a step a line:
 //!   `env NAME=VALUE` before the service starts; `GET`, `HEAD` or `POST`, a target, for a POST the
 //!   body, and after ` | ` a header, where a `-` before it keeps all but the status out of the
-//!   record; `check` and `render` run these commands of `gb10-provision-api`, with the arguments
-//!   that follow; `await TEXT` waits for a line of the journal;
+//!   record; `check`, `render` and `clients` run these commands of `gb10-provision-api`, with the
+//!   arguments that follow; `await TEXT` waits for a line of the journal;
 //!   `journal` stops the service and shows what it wrote to stderr. `#` begins a comment.
 //! - `expected` is the record of the session: every step, and every byte of its outcome.
 //!
 //! Times, the port, the data folder and the program's version stand there as TIME, PORT, DATA and
-//! VERSION. After an intended change, `BLESS=1 tests/run golden` writes all `expected` files anew, and
+//! VERSION; times of `clients`, which come from `data/`, as they are. After an intended change, `BLESS=1 tests/run golden` writes all `expected` files anew, and
 //! `git diff` shows what has changed.
 
 use std::fmt::Write as _;
@@ -117,7 +117,7 @@ impl Session {
         for step in std::mem::take(&mut self.steps) {
             writeln!(self.record, "> {step}").unwrap();
             let outcome = match &*step {
-                command if command.starts_with("check") || command.starts_with("render") => {
+                command if ["check", "render", "clients"].contains(&first_word(command)) => {
                     self.run(command)
                 }
                 "journal" => self.journal(),
@@ -174,6 +174,7 @@ impl Session {
         let output = Command::new(BINARY)
             .args(command.split(' '))
             .env("DATA_PATH", self.folder.path())
+            .env_remove("COLUMNS")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .output()
             .unwrap();
@@ -183,7 +184,10 @@ impl Session {
                 text += &format!("< {name}\n{}", whole(&bytes));
             }
         }
-        self.plain(&text)
+        match first_word(command) {
+            "clients" => self.placed(&text),
+            _ => self.plain(&text),
+        }
     }
 
     /// What the service wrote from its start to its end.
@@ -195,16 +199,22 @@ impl Session {
         self.plain(&format!("{}\n", service.whole_log()))
     }
 
+    /// Without the place of the data folder.
+    fn placed(&self, text: &str) -> String {
+        text.replace(self.folder.path().to_str().unwrap(), "DATA")
+    }
+
     /// Without what differs from run to run.
     fn plain(&self, text: &str) -> String {
-        let data = self.folder.path().to_str().unwrap();
         let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), '"');
-        let text = text
-            .replace(data, "DATA")
-            .replace(version, "version=\"VERSION\"");
+        let text = self.placed(text).replace(version, "version=\"VERSION\"");
         let text = without_times(&text);
         without_ports(&text)
     }
+}
+
+fn first_word(step: &str) -> &str {
+    step.split(' ').next().unwrap_or_default()
 }
 
 /// Copies a folder's content; there may be none.

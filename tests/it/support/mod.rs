@@ -6,6 +6,7 @@ pub mod lan;
 pub mod needs;
 pub mod rack;
 pub mod system;
+pub mod tmux;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
