@@ -12,6 +12,7 @@ mod support;
 mod cli {
     mod clients;
     mod command_line;
+    mod forget;
     mod golden;
     mod probe;
 }
