@@ -1,7 +1,7 @@
 //! `gb10-provision-api clients`: where every box stands, or the story of one; once, or live.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -80,7 +80,8 @@ pub(super) fn run(settings: &Settings, options: &Options) -> ExitCode {
 }
 
 fn failed(reason: &str) -> ExitCode {
-    eprintln!("{reason}");
+    // Standard error may be a terminal that is gone.
+    let _ = writeln!(io::stderr(), "{reason}");
     ExitCode::FAILURE
 }
 

@@ -4,15 +4,18 @@ pub mod draw;
 pub mod model;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use self::model::{Model, Outcome};
 use super::records::Records;
@@ -27,7 +30,7 @@ const REST: u32 = 4;
 /// Longest until a frame is drawn anew, for the times in it.
 const FRAME: Duration = Duration::from_secs(1);
 
-/// How soon a key, a signal or a new size of the window counts.
+/// How soon a signal counts, and that the terminal is gone.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Between two questions to systemd how the service is.
@@ -53,26 +56,43 @@ impl Drop for Screen {
     }
 }
 
-/// Shows the records until somebody wants no more, or a signal ends it. `note` says what is to be
-/// known of the service, and may take its time.
+/// Shows the records until somebody wants no more, a signal ends it, or the terminal is gone. `note`
+/// says what is to be known of the service, and may take its time.
 ///
 /// # Errors
 /// The terminal failed.
 pub fn run(
-    mut records: Records,
-    mut model: Model,
+    records: Records,
+    model: Model,
     note: impl Fn() -> Option<String> + Send + 'static,
 ) -> io::Result<()> {
     let is_over = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&is_over))?;
+        // The second one ends the process, whatever holds it up: a terminal that takes no more.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_over))?;
+        flag::register(signal, Arc::clone(&is_over))?;
     }
     let notes = asked_now_and_then(note);
     let mut screen = Screen::take()?;
+    match show(records, model, &notes, &is_over, &mut screen) {
+        // There is nobody to tell.
+        Err(_) if is_gone() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn show(
+    mut records: Records,
+    mut model: Model,
+    notes: &mpsc::Receiver<Option<String>>,
+    is_over: &AtomicBool,
+    screen: &mut Screen,
+) -> io::Result<()> {
+    let events = events();
     model.set_rows(records.rows(), records.totals());
     let mut next_look = Instant::now() + LOOK;
     let mut next_frame = Instant::now();
-    while !is_over.load(Ordering::Relaxed) {
+    while !is_over.load(Ordering::Relaxed) && !is_gone() {
         if let Some(note) = notes.try_iter().last() {
             model.note = note;
             next_frame = Instant::now();
@@ -91,23 +111,54 @@ pub fn run(
             })?;
             next_frame = Instant::now() + FRAME;
         }
-        let wait = next_frame
-            .saturating_duration_since(Instant::now())
-            .min(STEP);
-        if !event::poll(wait)? {
-            continue;
-        }
+        let wait = next_frame.saturating_duration_since(Instant::now());
+        let first = match events.recv_timeout(wait.min(STEP)) {
+            Ok(event) => event?,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
         next_frame = Instant::now();
-        match event::read()? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => match model.key(key) {
-                Outcome::Go => {}
-                Outcome::Redraw => screen.0.clear()?,
-                Outcome::Quit => break,
-            },
-            _ => {}
+        // All that is there already is one frame.
+        for event in std::iter::once(Ok(first)).chain(events.try_iter()) {
+            match event? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => match model.key(key) {
+                    Outcome::Go => {}
+                    Outcome::Redraw => screen.0.clear()?,
+                    Outcome::Quit => return Ok(()),
+                },
+                _ => {}
+            }
         }
     }
     Ok(())
+}
+
+/// What comes from the terminal, by a thread of its own: crossterm goes on reading for ever from a
+/// terminal that is gone, and must hold up nothing then. The thread ends with the process.
+fn events() -> mpsc::Receiver<io::Result<Event>> {
+    let (tell, events) = mpsc::channel();
+    thread::spawn(move || {
+        loop {
+            let event = event::read();
+            let is_last = event.is_err();
+            if tell.send(event).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    events
+}
+
+/// Whether the terminal is gone: its window was closed, or the connection to this host broke.
+fn is_gone() -> bool {
+    let stdin = io::stdin();
+    let mut ends = [PollFd::new(&stdin, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let looked = rustix::event::poll(&mut ends, Some(&now));
+    looked.is_ok() && !ends[0].revents().is_empty()
 }
 
 /// Reads the records again where they changed. Tells whether there is something new to show.

@@ -39,10 +39,15 @@ fn records(data: &std::path::Path, on_their_way: usize) {
     );
 }
 
-/// The place of a text among the lines of a screen.
-fn line_of(screen: &str, text: &str) -> usize {
-    let at = screen.lines().position(|line| line.contains(text));
-    at.unwrap_or_else(|| panic!("no {text} on the screen:\n{screen}"))
+/// Whether both texts are on the screen, the first of them above the other.
+fn is_above(screen: &str, first: &str, other: &str) -> bool {
+    let line = |text| screen.lines().position(|line| line.contains(text));
+    matches!((line(first), line(other)), (Some(first), Some(other)) if first < other)
+}
+
+/// How many boxes are on the screen.
+fn boxes(screen: &str) -> usize {
+    screen.matches("spark-").count()
 }
 
 /// The live table is there: its keys stand in the last line.
@@ -105,26 +110,25 @@ fn the_live_table_shows_a_report_soon_and_moves_a_failure_up() {
 
     let began = Instant::now();
     assert_eq!(service.heartbeat(&mac(3), "driver", "fail").status, 200);
-    let screen = terminal.wait_for_text("3 boxes: 1 failed");
+    terminal.wait_for("the failure, and it above the others", |screen| {
+        screen.contains("3 boxes: 1 failed") && is_above(screen, &mac(3), &mac(1))
+    });
     let took = began.elapsed();
     figure(&format!(
         "a report was on the screen after {} ms",
         took.as_millis()
     ));
     assert!(took < SOON, "{took:?}");
-    assert!(
-        line_of(&screen, &mac(3)) < line_of(&screen, &mac(1)),
-        "{screen}"
-    );
 
     // It goes on without the service, and without a file that can be read.
     drop(service);
     let state = folder.path().join("state/clients.json");
     let text = fs::read(&state).unwrap();
     fs::write(&state, "{").unwrap();
-    let screen =
-        terminal.wait_for_text("the records cannot be read: clients.json is not a JSON object");
-    assert!(screen.contains(&mac(3)), "{screen}");
+    let trouble = "the records cannot be read: clients.json is not a JSON object";
+    terminal.wait_for("what is wrong, and the boxes all the same", |screen| {
+        screen.contains(trouble) && screen.contains(&mac(3))
+    });
     fs::write(&state, text).unwrap();
     terminal.wait_until_gone("cannot be read");
 }
@@ -136,15 +140,12 @@ fn keys_sort_filter_and_open_the_story_of_a_box() {
     records(folder.path(), 40);
     let terminal = Terminal::new(folder.path(), 100, 24);
     terminal.run("$GB10 clients --watch");
-    let screen = wait_for_watch(&terminal);
-    assert!(
-        screen.contains("42 boxes: 1 failed, 0 stalled, 40 on their way, 1 ready"),
-        "{screen}"
-    );
-    assert!(
-        screen.contains("FAILED") && !screen.contains("spark-30"),
-        "{screen}"
-    );
+    terminal.wait_for("the first boxes", |screen| {
+        screen.contains("42 boxes: 1 failed, 0 stalled, 40 on their way, 1 ready")
+            && screen.contains("FAILED")
+            && !screen.contains("spark-30")
+            && screen.contains("q quit")
+    });
 
     // To the end and back; a page.
     terminal.press(&["End"]);
@@ -158,16 +159,15 @@ fn keys_sort_filter_and_open_the_story_of_a_box() {
 
     // By another order.
     terminal.press(&["s"]);
-    let screen = terminal.wait_for_text("sorted by name");
-    assert!(
-        line_of(&screen, "spark-01") < line_of(&screen, "spark-02"),
-        "{screen}"
-    );
+    terminal.wait_for("boxes by name", |screen| {
+        screen.contains("sorted by name") && is_above(screen, "spark-01", "spark-02")
+    });
 
     // Only boxes of one state, and then of all.
     terminal.press(&["f"]);
-    let screen = terminal.wait_for_text("only: FAILED");
-    assert_eq!(screen.matches("spark-").count(), 1, "{screen}");
+    terminal.wait_for("the failed box alone", |screen| {
+        screen.contains("only: FAILED") && boxes(screen) == 1
+    });
     terminal.press(&["f"]);
     terminal.wait_for_text("no box is like that");
     terminal.press(&["Escape"]);
@@ -175,25 +175,20 @@ fn keys_sort_filter_and_open_the_story_of_a_box() {
 
     // Only boxes with a text, as it is typed.
     terminal.press(&["/", "PORT 4"]);
-    let screen = terminal.wait_for("boxes of ports 4 and 40 on", |screen| {
-        screen.contains("filter: PORT 4_") && !screen.contains("spark-05")
+    terminal.wait_for("the boxes of ports 4 and 40 to 42", |screen| {
+        screen.contains("filter: PORT 4_") && screen.contains("spark-04") && boxes(screen) == 4
     });
-    assert!(
-        screen.contains("spark-04") && screen.contains("filter: PORT 4_"),
-        "{screen}"
-    );
     terminal.press(&["BSpace", "4", "1", "Enter"]);
-    let screen = terminal.wait_for_text("with \"PORT 41\"");
-    assert_eq!(screen.matches("spark-").count(), 1, "{screen}");
+    terminal.wait_for("the box of port 41 alone", |screen| {
+        screen.contains("with \"PORT 41\"") && boxes(screen) == 1
+    });
 
     // Its story, below the table.
     terminal.press(&["Enter"]);
-    let screen = terminal.wait_for_text("stage        network start");
     let title = format!("── spark-41 {}", mac(41));
-    assert!(
-        line_of(&screen, &title) > line_of(&screen, "on its way"),
-        "{screen}"
-    );
+    terminal.wait_for("the story below the table", |screen| {
+        screen.contains("stage        network start") && is_above(screen, "on its way", &title)
+    });
     terminal.press(&["PageDown"]);
     terminal.wait_for_text("network start  port 41");
     terminal.press(&["Escape"]);
@@ -219,12 +214,8 @@ fn a_story_is_opened_from_the_command_line_and_a_wrong_one_is_told() {
     records(folder.path(), 3);
     let terminal = Terminal::new(folder.path(), 100, 30);
     terminal.run(&format!("$GB10 clients --watch {}", mac(2)));
+    terminal.wait_for_text(&format!("── spark-02 {}", mac(2)));
     terminal.wait_for_text("no NVMe disk");
-    let screen = wait_for_watch(&terminal);
-    assert!(
-        screen.contains(&format!("── spark-02 {}", mac(2))),
-        "{screen}"
-    );
     terminal.press(&["Down"]);
     terminal.wait_for_text("── spark-03");
     terminal.press(&["q"]);
@@ -242,13 +233,16 @@ fn it_draws_what_fits_into_a_window_of_any_size() {
     records(folder.path(), 20);
     let terminal = Terminal::new(folder.path(), 34, 10);
     terminal.run("$GB10 clients --watch");
-    let screen = terminal.wait_for_text("FAILED");
-    assert!(screen.contains("q quit"), "{screen}");
-    assert!(screen.contains(&mac(2)), "{screen}");
+    terminal.wait_for("what there is room for", |screen| {
+        ["FAILED", "q quit", &mac(2)]
+            .iter()
+            .all(|part| screen.contains(part))
+    });
     // The whole window is the story's where there is no room for both.
     terminal.press(&["Enter"]);
-    let screen = terminal.wait_for_text("state: FAILED");
-    assert!(!screen.contains("STAGE"), "{screen}");
+    terminal.wait_for("the story alone", |screen| {
+        screen.contains("state: FAILED") && !screen.contains("STAGE")
+    });
 
     for (columns, rows) in [
         (1, 1),
@@ -263,23 +257,15 @@ fn it_draws_what_fits_into_a_window_of_any_size() {
         // It is still there, and hears keys.
         terminal.press(&["Down", "PageDown", "PageUp", "Up", "s", "s", "s", "s", "s"]);
     }
-    terminal.wait_for_text("DETAIL");
-    let screen = terminal.wait_for_text("no NVMe disk");
-    assert!(
-        screen.contains("22 boxes:") && screen.contains("── spark-02"),
-        "{screen}"
-    );
     // Everything that is drawn has its place: the last line is the last of the window.
-    assert!(
-        screen
-            .trim_end()
-            .lines()
-            .last()
-            .unwrap()
-            .starts_with("q quit"),
-        "{screen}"
-    );
-    assert_eq!(screen.trim_end().lines().count(), 40, "{screen}");
+    terminal.wait_for("all of it", |screen| {
+        let lines: Vec<&str> = screen.trim_end().lines().collect();
+        lines.len() == 40
+            && lines[39].starts_with("q quit")
+            && ["22 boxes:", "DETAIL", "no NVMe disk", "── spark-02"]
+                .iter()
+                .all(|part| screen.contains(part))
+    });
 }
 
 /// The modes of the terminal, as the shell finds them.
@@ -335,6 +321,49 @@ fn the_terminal_is_as_before_after_every_end() {
     }
 }
 
+/// Whether a process is there; one that has ended and that nobody waited for is not.
+fn is_running(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn it_ends_where_its_terminal_is_gone() {
+    needs!(TMUX);
+    let folder = tempfile::tempdir().unwrap();
+    records(folder.path(), 3);
+    // The window is closed, or its end of it dies; with SIGHUP, or where that does not come.
+    for (how, before) in [("kill-server", ""), ("kill", ""), ("kill", "setsid --wait")] {
+        let terminal = Terminal::new(folder.path(), 100, 24);
+        let file = terminal.path("pid");
+        let watch = format!(
+            "sh -c 'echo $$ >{}; exec $GB10 clients --watch'",
+            file.display()
+        );
+        terminal.run(&format!("clear; {before} {watch}"));
+        wait_for_watch(&terminal);
+        let pid: i32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        assert!(is_running(pid));
+        let began = Instant::now();
+        match how {
+            "kill" => {
+                let server = terminal.flag("pid").parse().unwrap();
+                kill_process(Pid::from_raw(server).unwrap(), Signal::KILL).unwrap();
+            }
+            _ => drop(terminal),
+        }
+        eventually("the end of the live table", || {
+            (!is_running(pid)).then_some(())
+        });
+        assert!(
+            began.elapsed() < SOON,
+            "{how} {before}: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
 /// In the variable: this process is the one that panics, in the terminal of the other.
 const PANICS: &str = "SCREEN_PANICS";
 
@@ -384,8 +413,9 @@ fn nothing_that_a_box_says_controls_the_terminal() {
         &*format!("clients --json {}", mac(1)),
     ] {
         terminal.run(&format!("clear; $GB10 {command}; echo do''ne"));
-        let screen = terminal.wait_for_text("done");
-        assert!(screen.contains("OWNED"), "{command}: {screen}");
+        terminal.wait_for(command, |screen| {
+            screen.contains("OWNED") && screen.contains("done")
+        });
     }
     let bytes = fs::read(bytes).unwrap();
     let text = String::from_utf8_lossy(&bytes);
