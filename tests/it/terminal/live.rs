@@ -120,6 +120,11 @@ fn the_live_table_shows_a_report_soon_and_moves_a_failure_up() {
     ));
     assert!(took < SOON, "{took:?}");
 
+    // What the operator says of a box shows, too.
+    let devices = json!({mac(2): {"role": "inference"}});
+    stage(folder.path(), "devices.json", &devices.to_string());
+    terminal.wait_for_text("inference");
+
     // It goes on without the service, and without a file that can be read.
     drop(service);
     let state = folder.path().join("state/clients.json");
