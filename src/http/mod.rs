@@ -10,6 +10,7 @@ mod health;
 mod heartbeat;
 mod held;
 mod identity;
+mod metrics;
 pub mod public_url;
 mod seed;
 mod webhook;
@@ -32,6 +33,7 @@ use tower::{Service, ServiceExt};
 use tracing::info;
 
 use error::{ApiError, Refusal};
+pub use metrics::Metrics;
 
 use crate::device::boot::SeedAccess;
 use crate::device::mac::UNKNOWN;
@@ -56,6 +58,8 @@ pub struct App {
     pub site_files: Arc<SiteFiles>,
     /// The devices' records.
     pub store: Arc<Store>,
+    /// What is counted for whoever watches the service.
+    pub metrics: Metrics,
     /// The way of a report to the records.
     pub recorder: Arc<Recorder>,
     /// The kernel's neighbour table.
@@ -128,6 +132,7 @@ fn for_operators(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/clients", get(clients::all))
         .route("/clients/{mac}", get(clients::one))
+        .route("/metrics", get(metrics::scrape))
         .layer(from_fn_with_state(Arc::clone(app), only_by_own_names))
 }
 
@@ -145,6 +150,7 @@ async fn oversee(
             .await
             .unwrap_or_else(|_| ApiError::TookTooLong.into_response()),
     };
+    app.metrics.answered(answer.status());
     // No answer is a script or a style, whatever a page makes of it.
     answer.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -25,7 +25,7 @@ use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
 use crate::http::browser::Names;
-use crate::http::{self, App};
+use crate::http::{self, App, Metrics};
 use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
 use crate::net::{Admission, Listener, Stop, Stopping};
@@ -119,6 +119,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
             Arc::clone(&site_files),
         ),
         site_files,
+        metrics: Metrics::new(&store),
         store,
         recorder: Arc::new(recorder),
         neighbours: Neighbours::new(settings.arp_table.clone()),

@@ -134,6 +134,11 @@ impl Clients {
             .chain([Bytes::from_static(end.as_bytes())])
     }
 
+    /// How long the file is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.pieces().map(|piece| piece.len()).sum()
+    }
+
     /// How many devices are on record.
     pub fn len(&self) -> usize {
         self.lines.len()
