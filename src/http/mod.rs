@@ -10,6 +10,7 @@ mod health;
 mod heartbeat;
 mod held;
 mod identity;
+mod logs;
 mod metrics;
 pub mod public_url;
 mod seed;
@@ -26,7 +27,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Request, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
@@ -39,6 +40,7 @@ use crate::device::boot::SeedAccess;
 use crate::device::mac::UNKNOWN;
 use crate::excerpt::{excerpt, shown};
 use crate::gate::Rules;
+use crate::logs::Logs;
 use crate::net::neighbours::Neighbours;
 use crate::net::{Admission, Connection, Stopping};
 use crate::recorder::Recorder;
@@ -58,6 +60,8 @@ pub struct App {
     pub site_files: Arc<SiteFiles>,
     /// The devices' records.
     pub store: Arc<Store>,
+    /// The logs of installations.
+    pub logs: Logs,
     /// What is counted for whoever watches the service.
     pub metrics: Metrics,
     /// The way of a report to the records.
@@ -112,6 +116,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/images/{*path}", get(files::image))
         .route("/heartbeat", post(heartbeat::receive))
         .route("/report/{mac}", post(webhook::receive))
+        .route("/logs/{mac}", put(logs::receive))
         .merge(for_operators(&app))
         .route("/healthz", get(health::check))
         .fallback(async || ApiError::NotFound)

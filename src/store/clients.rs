@@ -90,6 +90,11 @@ impl Clients {
         Some(line.text.slice(line.record_at..))
     }
 
+    /// The record of one device.
+    pub fn get(&self, mac: MacAddr) -> Option<&ClientRecord> {
+        Some(&self.line(mac)?.record)
+    }
+
     /// The devices that are on record.
     pub fn macs(&self) -> impl Iterator<Item = MacAddr> {
         self.lines.keys().filter_map(|key| key.parse().ok())
