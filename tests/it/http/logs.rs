@@ -561,6 +561,48 @@ fn a_kill_at_each_step_leaves_whole_files_and_what_was_begun_goes_at_the_next_st
     ));
 }
 
+/// What is answered with 201 outlasts a power cut: file, name and folder are on the disk by then.
+#[test]
+fn it_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_answer() {
+    needs!(Need::Strace);
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let options = ["-y", "-e", "trace=fsync,/^rename,/^send,/^write"];
+    let data = folder.path().join("data");
+    let service = Start::by(under_strace(&trace, &options), &data).service();
+    fails_to_install(&service, &mac(1));
+    assert_eq!(put(&service, &mac(1), &gzip(MIB)).status, 201);
+    assert!(service.stop().success());
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let logs = self::folder(&data);
+    let in_folder = |rest: &str| format!("{}{rest}", logs.display());
+    let place = |what: &str, is_it: &dyn Fn(&str) -> bool| {
+        let place = trace.lines().position(is_it);
+        place.unwrap_or_else(|| panic!("no {what} in:\n{trace}"))
+    };
+    let steps = [
+        place("write", &|line| {
+            line.contains("write") && line.contains(".tar.gz.tmp>")
+        }),
+        place("fsync of the file", &|line| {
+            line.contains("fsync(") && line.contains(".tar.gz.tmp>")
+        }),
+        place("rename", &|line| {
+            line.contains("rename") && line.contains(".tar.gz.tmp\"")
+        }),
+        place("fsync of the folder", &|line| {
+            line.contains("fsync(") && line.contains(&in_folder(">"))
+        }),
+        place("answer", &|line| line.contains("HTTP/1.1 201")),
+    ];
+    assert!(steps.is_sorted(), "{steps:?}\n{trace}");
+    // The folder itself, when it was made.
+    let parent = format!("{}>", data.join("state").display());
+    place("fsync of the state folder", &|line| {
+        line.contains("fsync(") && line.contains(&parent)
+    });
+}
+
 #[test]
 fn what_another_process_is_writing_is_not_taken_for_what_a_killed_one_left() {
     let folder = tempfile::tempdir().unwrap();

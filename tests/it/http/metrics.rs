@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::beats::*;
 use crate::support::needs::{Need, needs};
@@ -267,6 +268,29 @@ fn what_happens_is_counted() {
     assert_eq!(sum_of(&samples, "gb10_heartbeats_total"), 3.0);
 }
 
+/// A lock that another process holds keeps no scrape waiting for longer than a scraper does.
+#[test]
+fn a_state_that_nobody_can_write_is_told_in_time() {
+    let service = Start::fresh().service();
+    assert_eq!(service.heartbeat(&mac(1), "ready", "done").status, 200);
+    let lock = hold_lock(&service.data);
+    eventually("the verdict", || {
+        let began = Instant::now();
+        let samples = scrape(&service);
+        assert!(
+            began.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(samples["gb10_devices{standing=\"ready\"}"], 1.0);
+        (samples["gb10_state_writable"] == 0.0).then_some(())
+    });
+    drop(lock);
+    eventually("the state to be writable again", || {
+        (scrape(&service)["gb10_state_writable"] == 1.0).then_some(())
+    });
+}
+
 #[test]
 fn it_is_served_as_records_are_under_this_hosts_own_names() {
     let service = Start::fresh()
@@ -304,7 +328,7 @@ fn a_rack_of_4096_boxes_is_told_in_one_scrape_of_bounded_length() {
     let service = Start::fresh()
         .stage("state/clients.json", &Value::Object(records).to_string())
         .service();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let answer = service.get("/metrics");
     figure(&format!(
         "4,096 boxes: {} KiB in {:?}",
