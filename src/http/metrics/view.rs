@@ -43,7 +43,7 @@ impl Collector for View {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_service(&mut to)?;
         let rows: Vec<Arc<Row>> = self.clients.rows().collect();
-        encode_standings(self.clients.totals(), &mut to)?;
+        encode_standings(rows.iter().map(|row| row.standing).collect(), &mut to)?;
         encode_stages(&rows, &mut to)?;
         encode_boxes(&rows, &mut to)
     }
