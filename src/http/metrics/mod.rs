@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::time::timeout;
 
+use super::clients::Pieces;
 use super::held::Held;
 use super::{ApiError, App};
 use crate::device::mac::MacSource;
@@ -42,6 +44,9 @@ const VERDICT_AGE: Duration = Duration::from_secs(2);
 
 /// How long the records are waited for, where the disk hangs; then it is the last that were read.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is handed to a connection at once, in bytes.
+const PIECE_BYTES: usize = 16 * 1024;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -156,6 +161,15 @@ impl Metrics {
     }
 }
 
+/// A text in pieces: its place is held until the last of them is on its way.
+fn pieces(mut text: Bytes) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        pieces.push(text.split_to(text.len().min(PIECE_BYTES)));
+    }
+    pieces
+}
+
 /// Seconds since the epoch.
 fn now() -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -185,6 +199,6 @@ pub async fn scrape(
     };
     let text = app.metrics.text(view);
     let text = text.map_err(|reason| ApiError::internal("writing the metrics", reason))?;
-    let body = Held::body(Body::from(text), place);
+    let body = Held::body(Body::new(Pieces::new(pieces(text.into()))), place);
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
 }

@@ -132,6 +132,21 @@ fn it_is_taken_of_a_box_whose_installation_is_under_way_or_failed_and_of_no_othe
     assert_eq!(put(&service, &mac(7), &gzip(10)).status, 201);
 }
 
+/// The most memory that the service had so far, in bytes.
+fn most_memory(service: &Service) -> usize {
+    let status = format!("/proc/{}/status", service.pid().as_raw_nonzero());
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: usize = line
+        .unwrap()
+        .trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .parse()
+        .unwrap();
+    kib * 1024
+}
+
 #[test]
 fn a_body_over_the_limit_is_a_413_whether_it_says_how_long_it_is_or_not() {
     let service = Start::fresh().service();
@@ -147,8 +162,16 @@ fn a_body_over_the_limit_is_a_413_whether_it_says_how_long_it_is_or_not() {
     read_response(&mut untold).unwrap().problem(413);
     assert_eq!(names(&service.data), [""; 0]);
 
+    let before = most_memory(&service);
     assert_eq!(put(&service, &mac(1), &gzip(LIMIT)).status, 201);
     assert_eq!(names(&service.data).len(), 1);
+    // To the disk as it comes.
+    let more = most_memory(&service) - before;
+    figure(&format!(
+        "a log of 16 MiB takes {} KiB of memory",
+        more / 1024
+    ));
+    assert!(more < 4 * MIB, "{more}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -336,6 +336,28 @@ fn a_rack_of_4096_boxes_is_told_in_one_scrape_of_bounded_length() {
         scrape(&service)["gb10_devices{standing=\"failed\"}"],
         4096.0
     );
+
+    // Of answers that nobody takes, one address can keep sixteen in memory.
+    let waiting: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = TcpStream::connect(service.address).unwrap();
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                .unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    let answer = service.get("/metrics");
+    answer.problem(503);
+    assert_eq!(answer.header("retry-after"), "2");
+    drop(waiting);
+    eventually("a scrape again", || {
+        (service.get("/metrics").status == 200).then_some(())
+    });
 }
 
 const RULES: &str = concat!(
@@ -463,7 +485,7 @@ impl Prometheus {
 
     /// What its API says, once it is up.
     fn api(&self, path: &str) -> Option<Value> {
-        let mut stream = std::net::TcpStream::connect(self.address).ok()?;
+        let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let request = format!("GET /api/v1/{path} HTTP/1.0\r\nHost: prometheus\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
