@@ -14,7 +14,7 @@
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
-//! | 2 | [`site`], [`gate`] |
+//! | 2 | [`site`], [`gate`], [`logs`] |
 //! | 1 | [`device`], [`files`] |
 //! | 0 | [`dnsmasq`], [`embedded`], [`excerpt`], [`message_id`], [`nearest`], [`tools`] |
 
@@ -31,6 +31,7 @@ mod files;
 pub mod gate;
 mod http;
 pub mod images;
+pub mod logs;
 mod message_id;
 mod nearest;
 pub mod net;

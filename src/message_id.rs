@@ -45,3 +45,5 @@ pub const DEVICE_DISARMED: &str = "5fdfbf2dc7174ea7bac16ada951e2513";
 pub const IMAGE_STAGED: &str = "46bca341e1704b0894723bbda42b2201";
 /// An operator removed such an image.
 pub const IMAGE_REMOVED: &str = "af6a5d9f342e46d9af90413c679e9581";
+/// The log of an installation that fails is kept.
+pub const INSTALL_LOG_KEPT: &str = "9a1ddc0ed3be40389b85719d8d265b00";

@@ -255,6 +255,40 @@ install_missing() {
     fi
 }
 
+# Where packages are unpacked whose programs are needed here, and whose daemon is not to run.
+unpacked=$cache/unpacked
+
+# unpack_missing PACKAGE…: those that are not there, in the same way.
+unpack_missing() {
+    local package folder missing=()
+    for package in "$@"; do
+        [[ -d $unpacked/$package ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    if [[ -n $NO_INSTALL ]]; then
+        echo "not unpacked, tests that need them are skipped: ${missing[*]}"
+        return 0
+    fi
+    echo "unpacking in $unpacked: ${missing[*]}"
+    mkdir -p "$unpacked"
+    for package in "${missing[@]}"; do
+        folder=$(mktemp --directory "$unpacked/new.XXXXXX")
+        if (cd "$folder" && download "$package" && dpkg-deb --extract ./*.deb files); then
+            mv --no-target-directory "$folder/files" "$unpacked/$package"
+        else
+            echo "apt-get failed, tests that need it are skipped: $package"
+        fi
+        rm -rf "$folder"
+    done
+}
+
+# download PACKAGE: into this folder. Its address may be known only once apt-get has asked for it.
+download() {
+    apt-get -qq download "$1" 2>/dev/null && return
+    ! can_be_root || as_root apt-get -qq update
+    apt-get -qq download "$1"
+}
+
 # --- the source -------------------------------------------------------------
 
 # source_files: those that the package is made of, each with a NUL behind it. The current folder is

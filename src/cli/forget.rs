@@ -8,13 +8,14 @@ use super::{Operator, operator};
 use crate::device::boot::Policy;
 use crate::device::mac::MacAddr;
 use crate::files::layout;
+use crate::logs;
 use crate::message_id;
 use crate::service::journal;
 use crate::service::settings::Settings;
 use crate::site::SiteFiles;
 use crate::store;
 
-/// Forgets the devices, and tells the journal who wanted it.
+/// Forgets the devices, with the logs of their installations, and tells the journal who wanted it.
 pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
     let folder = layout::state(&settings.data_path);
     let forgotten = match store::forget(folder.clone(), macs) {
@@ -39,7 +40,19 @@ pub(super) fn run(settings: &Settings, macs: &[MacAddr]) -> ExitCode {
             eprintln!("no device with that MAC is on record: {mac}");
         }
     }
-    match forgotten.len() == macs.len() {
+    let folder = layout::logs(&settings.data_path);
+    let mut are_logs_gone = true;
+    for mac in macs {
+        match logs::forget(&folder, *mac) {
+            Ok(0) => {}
+            Ok(count) => println!("removed: {count} logs of {mac}"),
+            Err(reason) => {
+                are_logs_gone = false;
+                eprintln!("logs of {mac} are still in {}: {reason}", folder.display());
+            }
+        }
+    }
+    match are_logs_gone && forgotten.len() == macs.len() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 
 use super::heartbeat::Detail;
 use super::mac::MacAddr;
-use super::stage::Phase;
+use super::record::ClientRecord;
+use super::stage::{Phase, Stage};
 
 /// Longest name of a step, in bytes. What the installer posts stays below 200; a longer name is of
 /// none of its steps.
@@ -289,4 +290,12 @@ fn text_of(value: &RawValue) -> Option<String> {
     }
     let mut value = serde_json::Deserializer::from_str(value.get());
     value.deserialize_bytes(Lossy).ok()
+}
+
+/// Whether logs of an installation are to be expected of the device of this record: one is under
+/// way, by what the gate told it or by its own reports, or failed.
+pub fn may_send_logs(record: &ClientRecord) -> bool {
+    let is_at_install = record.current_stage().as_deref() == Some(Stage::Install.name());
+    let has_failed_or_goes_on = is_at_install && record.current_phase() != Some(Phase::Done);
+    has_failed_or_goes_on || record.boot().is_installing()
 }

@@ -9,6 +9,7 @@
 //! | `devices.json` | what is known of single devices | the operator |
 //! | `state/clients.json` | the devices' records | the service |
 //! | `state/clients.json.lock` | locked by whoever changes the records | the service |
+//! | `state/logs/` | logs of installations that failed | the service |
 
 use std::path::{Path, PathBuf};
 
@@ -38,4 +39,9 @@ pub fn boot(data_path: &Path) -> PathBuf {
 /// Where the service keeps its records.
 pub fn state(data_path: &Path) -> PathBuf {
     data_path.join("state")
+}
+
+/// Where the logs of installations that failed are kept.
+pub fn logs(data_path: &Path) -> PathBuf {
+    state(data_path).join("logs")
 }

@@ -39,7 +39,7 @@ struct Temporary<'a> {
     folder: BorrowedFd<'a>,
     path: PathBuf,
     /// Of the file.
-    place: &'a Path,
+    place: PathBuf,
     is_gone: bool,
 }
 
@@ -64,7 +64,7 @@ impl<'a> NewVersion<'a> {
     /// not to be the caller, and with this mode under any umask.
     pub fn create(
         folder: BorrowedFd<'a>,
-        path: &'a Path,
+        path: &Path,
         owner: Option<(Uid, Gid)>,
         mode: Mode,
     ) -> Result<Self, Failed> {
@@ -85,7 +85,7 @@ impl<'a> NewVersion<'a> {
             name: Temporary {
                 folder,
                 path: temporary,
-                place: path,
+                place: path.to_owned(),
                 is_gone: false,
             },
         };
@@ -118,7 +118,7 @@ impl<'a> NewVersion<'a> {
         } = &self.name;
         step(
             "renaming",
-            rustix::fs::renameat(folder, path, folder, *place),
+            rustix::fs::renameat(folder, path, folder, place),
         )?;
         self.name.is_gone = true;
         Ok(self.file)

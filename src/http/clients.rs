@@ -59,13 +59,14 @@ async fn current(app: &App) -> Result<Arc<Clients>, StoreError> {
 }
 
 /// A body of known length whose pieces are shared with the store instead of copied.
-struct Pieces {
+pub struct Pieces {
     pieces: std::vec::IntoIter<Bytes>,
     bytes_left: u64,
 }
 
 impl Pieces {
-    fn new(pieces: Vec<Bytes>) -> Self {
+    /// A body of these pieces.
+    pub fn new(pieces: Vec<Bytes>) -> Self {
         let bytes_left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self {
             pieces: pieces.into_iter(),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tracing::error;
 
 use crate::device::heartbeat::HeartbeatError;
-use crate::device::mac::MacError;
+use crate::device::mac::{MacAddr, MacError};
 use crate::store::StoreError;
 
 /// When a device shall try again after a 503. Short: the next round may take the report.
@@ -34,7 +34,7 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /clients, /healthz"
+        "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz"
     )]
     NotFound,
     /// No such file is staged.
@@ -69,6 +69,23 @@ pub enum ApiError {
     /// Downloads, or what one address reads of all records, have all the places that they may.
     #[error("too many downloads are under way: try again")]
     TooManyDownloads,
+    /// A box sends logs, and no installation of it is known that they could tell of.
+    #[error("no installation of {0} is on record as under way or failed: its logs are not kept")]
+    NotInstalling(MacAddr),
+    /// A box sends the logs of another one.
+    #[error(
+        "ARP has {0} at this address: expected the logs of that box; devices.json can tell that both MACs are ports of one"
+    )]
+    LogOfAnother(MacAddr),
+    /// The logs of as many boxes as may be are on their way, or others of the same box.
+    #[error("too many logs are on their way: try again")]
+    TooManyLogs,
+    /// What was sent as logs is something else.
+    #[error("the body is no gzip: expected a tar.gz of the installer's logs")]
+    NotGzip,
+    /// There is no space for logs, or what there is is for the records.
+    #[error("there is no space for logs")]
+    NoSpaceForLogs,
     /// The device was never heard of.
     #[error("no device with that MAC is on record")]
     NoSuchClient,
@@ -132,18 +149,22 @@ impl ApiError {
             Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Heartbeat(HeartbeatError::NotJson(_)) => StatusCode::BAD_REQUEST,
             Self::Heartbeat(HeartbeatError::NotAnObject(_) | HeartbeatError::Field { .. })
-            | Self::NoMac(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            | Self::NoMac(_)
+            | Self::NotGzip => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotInstalling(_) => StatusCode::CONFLICT,
             Self::NotFound | Self::NoSuchFile | Self::NotServed | Self::NoSuchClient => {
                 StatusCode::NOT_FOUND
             }
-            Self::ForeignOrigin(_) | Self::ForeignHost(_) | Self::Withheld => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin(_)
+            | Self::ForeignHost(_)
+            | Self::Withheld
+            | Self::LogOfAnother(_) => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_)) => {
-                StatusCode::INSUFFICIENT_STORAGE
-            }
-            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads => {
+            Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_))
+            | Self::NoSpaceForLogs => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads | Self::TooManyLogs => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
@@ -159,6 +180,7 @@ impl ApiError {
             | Self::Internal
             | Self::NotServed
             | Self::Unreadable
+            | Self::NoSpaceForLogs
             | Self::Withheld => None,
             Self::PreconditionFailed | Self::RangeNotSatisfiable | Self::Condition => None,
             error => Some(Refusal(error.to_string())),

@@ -58,5 +58,6 @@ pub async fn receive(
             );
         })
     })?;
+    app.metrics.heartbeat(stage, phase);
     Ok(([(header::CONTENT_TYPE, "application/json")], record).into_response())
 }

@@ -10,6 +10,8 @@ mod health;
 mod heartbeat;
 mod held;
 mod identity;
+mod logs;
+mod metrics;
 pub mod public_url;
 mod seed;
 mod webhook;
@@ -25,18 +27,20 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Request, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use tower::{Service, ServiceExt};
 use tracing::info;
 
 use error::{ApiError, Refusal};
+pub use metrics::Metrics;
 
 use crate::device::boot::SeedAccess;
 use crate::device::mac::UNKNOWN;
 use crate::excerpt::{excerpt, shown};
 use crate::gate::Rules;
+use crate::logs::Logs;
 use crate::net::neighbours::Neighbours;
 use crate::net::{Admission, Connection, Stopping};
 use crate::recorder::Recorder;
@@ -56,6 +60,10 @@ pub struct App {
     pub site_files: Arc<SiteFiles>,
     /// The devices' records.
     pub store: Arc<Store>,
+    /// The logs of installations.
+    pub logs: Logs,
+    /// What is counted for whoever watches the service.
+    pub metrics: Metrics,
     /// The way of a report to the records.
     pub recorder: Arc<Recorder>,
     /// The kernel's neighbour table.
@@ -108,6 +116,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/images/{*path}", get(files::image))
         .route("/heartbeat", post(heartbeat::receive))
         .route("/report/{mac}", post(webhook::receive))
+        .route("/logs/{mac}", put(logs::receive))
         .merge(for_operators(&app))
         .route("/healthz", get(health::check))
         .fallback(async || ApiError::NotFound)
@@ -128,6 +137,7 @@ fn for_operators(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/clients", get(clients::all))
         .route("/clients/{mac}", get(clients::one))
+        .route("/metrics", get(metrics::scrape))
         .layer(from_fn_with_state(Arc::clone(app), only_by_own_names))
 }
 
@@ -145,6 +155,7 @@ async fn oversee(
             .await
             .unwrap_or_else(|_| ApiError::TookTooLong.into_response()),
     };
+    app.metrics.answered(answer.status());
     // No answer is a script or a style, whatever a page makes of it.
     answer.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -164,6 +164,7 @@ async fn serve(
             rendered.origin.name()
         );
     }
+    app.metrics.seed(file, rendered.origin, source);
     info!(
         gb10.mac = mac,
         gb10.ip = %ip,

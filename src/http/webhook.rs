@@ -37,7 +37,11 @@ pub async fn receive(
 ) -> Result<StatusCode, ApiError> {
     let claim = Claim(claimed(&mac?)?, MacSource::Path);
     let mut text = Shortened::default();
-    body::read_parts(body, EVENT_BYTES, |part| text.add(part)).await?;
+    body::read_parts(body, EVENT_BYTES, |part| {
+        text.add(part);
+        Ok(())
+    })
+    .await?;
     let sender = sender(&app, connection, claim).await?;
     debug!(gb10.mac = %sender.mac, gb10.ip = %sender.ip, event = %logged(text.text()), "installer");
     let (mac, ip) = (sender.mac, sender.ip);

@@ -25,7 +25,8 @@ use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
 use crate::http::browser::Names;
-use crate::http::{self, App};
+use crate::http::{self, App, Metrics};
+use crate::logs::Logs;
 use crate::net::neighbours::Neighbours;
 use crate::net::sockets::{self, ListenError};
 use crate::net::{Admission, Listener, Stop, Stopping};
@@ -119,6 +120,8 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
             Arc::clone(&site_files),
         ),
         site_files,
+        logs: Logs::open(layout::logs(data_path)),
+        metrics: Metrics::new(&store),
         store,
         recorder: Arc::new(recorder),
         neighbours: Neighbours::new(settings.arp_table.clone()),

@@ -94,6 +94,11 @@ impl Clients {
         Some(line.text.slice(line.record_at..))
     }
 
+    /// The record of one device.
+    pub fn get(&self, mac: MacAddr) -> Option<&ClientRecord> {
+        Some(&self.line(mac)?.record)
+    }
+
     /// The devices that are on record.
     pub fn macs(&self) -> impl Iterator<Item = MacAddr> {
         self.lines.keys().filter_map(|key| key.parse().ok())
@@ -136,6 +141,11 @@ impl Clients {
         lines
             .flat_map(|(line, before)| [Bytes::from_static(before.as_bytes()), line.text.clone()])
             .chain([Bytes::from_static(end.as_bytes())])
+    }
+
+    /// How long the file is, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.pieces().map(|piece| piece.len()).sum()
     }
 
     /// How many devices are on record.

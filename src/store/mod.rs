@@ -7,6 +7,7 @@
 //! | [`clients`] | the records, and the text that each is in the file |
 //! | `file` | the file: lock, read, replace, restore |
 //! | `probing` | whether the next report would go on record |
+//! | `figures` | what commits take |
 //! | `unconfirmed` | which records give way in a full table |
 //! | `by_hand` | an operator changes records, whether a service runs or not |
 //! | `error` | why the state could not be read or changed |
@@ -18,6 +19,7 @@
 mod by_hand;
 pub mod clients;
 mod error;
+mod figures;
 mod file;
 mod probing;
 pub mod rounds;
@@ -37,6 +39,7 @@ use tracing::{debug, error, warn};
 pub use by_hand::{alter_boots, forget};
 pub use clients::Clients;
 pub use error::StoreError;
+pub use figures::Figures;
 use file::StateFile;
 use probing::Probing;
 use rounds::{Change, Message, Pending};
@@ -120,6 +123,8 @@ struct Shared {
     /// When the journal was last told that the table of devices is full: that old records give way,
     /// and that new devices are refused.
     full_told: Mutex<[Option<Instant>; 2]>,
+    /// What commits take.
+    figures: Figures,
 }
 
 /// The records in the state of `folder` as they are now, for a look from outside of the service.
@@ -158,6 +163,7 @@ impl Store {
             trouble: Mutex::default(),
             round_began: Mutex::default(),
             full_told: Mutex::default(),
+            figures: Figures::default(),
         });
         let (queue, messages) = mpsc::sync_channel(QUEUE_LENGTH);
         let (prepared, is_prepared) = mpsc::channel();
@@ -272,6 +278,11 @@ impl Store {
     /// Why the last round of commits failed; none when it went well.
     pub fn trouble(&self) -> Option<StoreError> {
         locked(&self.shared.trouble).clone()
+    }
+
+    /// What commits took since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
     }
 
     /// Whether commits go on: no round hangs in the disk. Waiting for another process's lock is

@@ -220,6 +220,7 @@ impl Shared {
         lock: Result<Option<OwnedFd>, StoreError>,
         messages: impl Iterator<Item = Message>,
     ) {
+        let began = Instant::now();
         let (mut changes, mut flushes, mut probes) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             match message {
@@ -247,6 +248,9 @@ impl Shared {
         locked(&self.looking).is_replacing = false;
         drop(lock);
         if !changes.is_empty() {
+            let reports = changes.len();
+            self.figures
+                .count(began.elapsed(), reports, outcome.is_err());
             let trouble = outcome.as_ref().err().cloned();
             if let Some(reason) = &trouble {
                 error!(
@@ -288,8 +292,7 @@ impl Shared {
         if latest.len() >= self.max_clients {
             return Err(StoreError::TooManyClients(self.max_clients));
         }
-        let bytes: usize = latest.pieces().map(|piece| piece.len()).sum();
-        self.file.probe((bytes + REPORT_BYTES) as u64)
+        self.file.probe((latest.bytes() + REPORT_BYTES) as u64)
     }
 
     /// Merges the changes into the records, and makes the outcome last.

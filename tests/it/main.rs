@@ -46,9 +46,15 @@ mod http {
     mod browsers;
     mod health;
     mod heartbeat;
+    mod logs;
     mod manners;
+    mod metrics;
     mod served;
     mod webhook;
+}
+
+mod logs {
+    mod room;
 }
 
 mod net {

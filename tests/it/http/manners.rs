@@ -122,7 +122,7 @@ fn what_is_not_served_is_a_404_problem() {
                 "type": "about:blank",
                 "title": "Not Found",
                 "status": 404,
-                "detail": "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /clients, /healthz",
+                "detail": "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz",
             }),
             "{target}"
         );

@@ -237,6 +237,101 @@ fn the_error_commands_add_the_end_of_the_installers_log_to_the_reason() {
     }
 }
 
+/// What the installer has beside its log: a name that the shell must not touch, and what no other
+/// user may read.
+#[test]
+fn the_error_commands_send_all_that_the_installer_logged_and_never_fail_or_hang() {
+    needs!(PYTHON, Need::Program("curl"));
+    let site = r#"{"proxy": "http://127.0.0.1:9"}"#;
+    let service = Start::fresh().stage("site.json", site).service();
+    let user_data = get(&service, &format!("/cloud-init/{MAC}/user-data"));
+    let autoinstall = valid_autoinstall(&user_data);
+    let folder = tempfile::tempdir().unwrap();
+    let installer = folder.path().join("installer");
+    std::fs::create_dir(&installer).unwrap();
+    let log = installer.join("subiquity-server-debug.log");
+    std::fs::write(&log, "first\nlast words\n").unwrap();
+    std::fs::write(installer.join("a file's $(name)"), vec![b'x'; 3 << 20]).unwrap();
+    let both = |folder: &Path| format!("{} installer", folder.display());
+    let paths = |folder: &Path| {
+        [
+            (INSTALLERS_LOG, log.clone()),
+            ("/var/log installer", both(folder).into()),
+        ]
+    };
+    let run = |folder: &Path| {
+        let paths = paths(folder);
+        let paths = paths
+            .each_ref()
+            .map(|(path, instead)| (*path, instead.as_path()));
+        run(&autoinstall, "error-commands", &paths);
+    };
+    run(folder.path());
+    let logs = service.data.join("state/logs");
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(&logs).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let [kept] = &names()[..] else {
+        panic!("{:?}", names());
+    };
+    let unpacked = folder.path().join("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    let tar = Command::new("tar")
+        .arg("-xzf")
+        .arg(kept)
+        .arg("-C")
+        .arg(&unpacked)
+        .status();
+    assert!(tar.unwrap().success());
+    let same = Command::new("diff")
+        .arg("-r")
+        .args([&installer, &unpacked.join("installer")])
+        .status();
+    assert!(same.unwrap().success());
+    // The report came first: without it the log would have been refused.
+    assert_eq!(
+        service.get(&format!("/clients/{MAC}")).json()["stages"][0]["phase"],
+        "fail"
+    );
+
+    // There is nothing to send; the server does not want it; the server is gone.
+    run(Path::new("/nowhere"));
+    std::fs::write(installer.join("large"), {
+        let mut dice = crate::support::beats::Dice::new();
+        (0..17 << 20)
+            .map(|_| dice.below(256) as u8)
+            .collect::<Vec<u8>>()
+    })
+    .unwrap();
+    let before = names().len();
+    run(folder.path());
+    assert_eq!(names().len(), before);
+    assert_eq!(service.stop().code(), Some(0));
+    let command = autoinstall["error-commands"][1].as_str().unwrap();
+    let began = std::time::Instant::now();
+    assert!(
+        Command::new("sh")
+            .args(["-c", command])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(90),
+        "{:?}",
+        began.elapsed()
+    );
+    for bound in [
+        "timeout 60 ",
+        "--connect-timeout 5 ",
+        "--max-time 30 ",
+        "--retry-max-time 60 ",
+    ] {
+        assert!(command.contains(bound), "{command}");
+    }
+}
+
 #[test]
 fn the_late_commands_go_by_no_proxy() {
     needs!(PYTHON, Need::Program("curl"));
