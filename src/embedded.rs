@@ -12,6 +12,23 @@ pub const FALLBACK: &str = include_str!("../templates/fallback.yaml.j2");
 /// The template of GRUB's configuration.
 pub const GRUB_CFG: &str = include_str!("../templates/grub.cfg.j2");
 
+/// The board: its page, what pages have in common, a row of it, the story of a box, and what makes
+/// them look well and live.
+pub mod board {
+    /// The frame of both pages.
+    pub const FRAME: &str = include_str!("../templates/board/frame.html");
+    /// The page of all boxes.
+    pub const BOARD: &str = include_str!("../templates/board/board.html");
+    /// The line of one box.
+    pub const ROW: &str = include_str!("../templates/board/row.html");
+    /// The page of one box.
+    pub const STORY: &str = include_str!("../templates/board/story.html");
+    /// How they look.
+    pub const STYLE: &str = include_str!("../templates/board/style.css");
+    /// What follows the changes, sorts and filters.
+    pub const SCRIPT: &str = include_str!("../templates/board/script.js");
+}
+
 /// The manifest of the onboarding folder.
 pub const MANIFEST: &str = include_str!("../packaging/onboard/manifest.json");
 

@@ -14,13 +14,14 @@
 //! | 5 | [`http`] |
 //! | 4 | [`recorder`] |
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
-//! | 2 | [`site`], [`gate`], [`logs`] |
+//! | 2 | [`site`], [`gate`], [`board`], [`logs`] |
 //! | 1 | [`device`], [`files`] |
 //! | 0 | [`dnsmasq`], [`embedded`], [`excerpt`], [`message_id`], [`nearest`], [`tools`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod board;
 pub mod cli;
 pub mod device;
 pub mod dnsmasq;

@@ -30,6 +30,11 @@ impl SeedFetches {
         self.0.set("last", &fetches.last)
     }
 
+    /// The first fetch, where one is known.
+    pub fn first(&self) -> Option<Fetch> {
+        self.0.get("first")
+    }
+
     /// The last fetch, where one is known.
     pub fn last(&self) -> Option<Fetch> {
         self.0.get("last")

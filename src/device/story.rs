@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
+use super::fetches::Fetch;
 use super::history::{PastReport, Rfc3339};
 use super::mac::MacAddr;
 use super::record::ClientRecord;
@@ -19,6 +20,8 @@ pub struct Story {
     pub row: Row,
     /// Its way, stage by stage, the oldest first.
     pub stages: Vec<Leg>,
+    /// The first fetch of its user-data, and the last where there were more.
+    pub fetches: Vec<Fetch>,
     /// Every event that is kept, the oldest first.
     pub events: Vec<PastReport>,
     /// How many older events the limits dropped.
@@ -50,9 +53,15 @@ impl Story {
     /// The story of the box that is on record under `mac`.
     pub fn of(mac: MacAddr, record: &ClientRecord) -> Self {
         let events = record.history().reports();
+        let seed = record.seed();
+        let fetches = seed.map(|seed| {
+            let last = (seed.count() > 1).then(|| seed.last()).flatten();
+            seed.first().into_iter().chain(last).collect()
+        });
         Self {
             row: Row::of(mac, record),
             stages: legs(&events),
+            fetches: fetches.unwrap_or_default(),
             events,
             events_dropped: record.events_dropped(),
             logs: Vec::new(),

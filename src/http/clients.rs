@@ -17,7 +17,7 @@ use tracing::warn;
 use super::held::Held;
 use super::identity::{Claim, identify};
 use super::{ApiError, App};
-use crate::device::mac::{MacSource, claimed};
+use crate::device::mac::{MacAddr, MacSource, claimed};
 use crate::net::Connection;
 use crate::store::{Clients, StoreError};
 
@@ -42,10 +42,7 @@ pub async fn one(
     Extension(connection): Extension<Connection>,
     mac: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let claim = Claim(claimed(&mac?)?, MacSource::Path);
-    let devices = app.site_files.devices();
-    let identity = identify(&app, &devices, connection, claim).await;
-    let mac = identity.mac.ok_or(ApiError::NoSuchClient)?;
+    let mac = known(&app, connection, mac).await?;
     let record = current(&app)
         .await?
         .record(mac)
@@ -53,7 +50,20 @@ pub async fn one(
     Ok((JSON, record).into_response())
 }
 
-async fn current(app: &App) -> Result<Arc<Clients>, StoreError> {
+/// The MAC that the device of a path is on record under, where there is such a device.
+pub async fn known(
+    app: &App,
+    connection: Connection,
+    mac: Result<Path<String>, PathRejection>,
+) -> Result<MacAddr, ApiError> {
+    let claim = Claim(claimed(&mac?)?, MacSource::Path);
+    let devices = app.site_files.devices();
+    let identity = identify(app, &devices, connection, claim).await;
+    identity.mac.ok_or(ApiError::NoSuchClient)
+}
+
+/// All records as the file has them; where it cannot be read, the journal is told.
+pub async fn current(app: &App) -> Result<Arc<Clients>, StoreError> {
     let clients = app.store.clients().await;
     clients.inspect_err(|reason| warn!(%reason, "the state cannot be read: {reason}"))
 }

@@ -34,7 +34,7 @@ pub enum ApiError {
     Path(#[from] PathRejection),
     /// Nothing is served here.
     #[error(
-        "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz"
+        "no such route: expected one of /, /board/…, /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz"
     )]
     NotFound,
     /// No such file is staged.
@@ -86,6 +86,9 @@ pub enum ApiError {
     /// There is no space for logs, or what there is is for the records.
     #[error("there is no space for logs")]
     NoSpaceForLogs,
+    /// The board is followed by as many as may.
+    #[error("as many pages follow the board as may: try again, or read it without")]
+    TooManyViewers,
     /// The device was never heard of.
     #[error("no device with that MAC is on record")]
     NoSuchClient,
@@ -164,7 +167,7 @@ impl ApiError {
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_))
             | Self::NoSpaceForLogs => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads | Self::TooManyLogs => {
+            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads | Self::TooManyLogs | Self::TooManyViewers => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,

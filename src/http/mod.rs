@@ -1,5 +1,6 @@
 //! What is served: the route table, and the way of every request.
 
+pub mod board;
 mod body;
 mod boot;
 pub mod browser;
@@ -82,6 +83,8 @@ pub struct App {
     pub public_url: public_url::PublicUrl,
     /// Who may connect.
     pub admission: Arc<Admission>,
+    /// The board, as those who follow it have it.
+    pub board: board::LiveBoard,
     /// Tells an answer that has no end of its own when it must end.
     pub stopping: Stopping,
 }
@@ -135,6 +138,11 @@ fn for_operators(app: &Arc<App>) -> Router<Arc<App>> {
             }
         };
     Router::new()
+        .route("/", get(board::page))
+        .route("/board/style.css", get(board::style))
+        .route("/board/script.js", get(board::script))
+        .route("/board/events", get(board::events))
+        .route("/board/{mac}", get(board::story))
         .route("/clients", get(clients::all))
         .route("/clients/{mac}", get(clients::one))
         .route("/metrics", get(metrics::scrape))
@@ -156,7 +164,7 @@ async fn oversee(
             .unwrap_or_else(|_| ApiError::TookTooLong.into_response()),
     };
     app.metrics.answered(answer.status());
-    // No answer is a script or a style, whatever a page makes of it.
+    // No answer is a script or a style but those of the board, whatever a page makes of it.
     answer.headers_mut().insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

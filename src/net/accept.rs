@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tower::Service;
 use tracing::warn;
 
-use super::admission::{Admission, Place};
+use super::admission::{Admission, Place, Seat};
 use super::connection::{self, Connection, canonical};
 use super::peers::PeerPlace;
 use super::stop::Stopping;
@@ -68,9 +68,10 @@ where
             };
             let (service, stopping) = (self.service.clone(), self.stopping.clone());
             let alive = alive.clone();
+            let seat = Seat::new(peer_place, place);
             tokio::spawn(async move {
-                connection::serve(stream, connection, service, stopping).await;
-                drop((place, peer_place, alive));
+                connection::serve(stream, connection, &seat, service, stopping).await;
+                drop((seat, alive));
             });
         }
         drop(self.socket);

@@ -1,8 +1,8 @@
 //! What bounds the connections: who is let in, how many of each peer, how many in all, and how many
-//! of those for downloads.
+//! of those for downloads. Who follows the board has a place of another kind.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -16,6 +16,25 @@ use crate::message_id;
 /// The right to one open connection, or to one download, until it is dropped.
 pub type Place = OwnedSemaphorePermit;
 
+/// The right to follow the board, until it is dropped.
+pub type ViewerPlace = (PeerPlace, Place);
+
+/// The places that a connection has, until the last clone of this is dropped or they are given back.
+#[derive(Clone)]
+pub struct Seat(Arc<Mutex<Option<(PeerPlace, Option<Place>)>>>);
+
+impl Seat {
+    pub(super) fn new(peer_place: PeerPlace, place: Option<Place>) -> Self {
+        Self(Arc::new(Mutex::new(Some((peer_place, place)))))
+    }
+
+    /// Gives them back, so that others can connect: the answer has a place of its own, and is the
+    /// last one on this connection.
+    pub fn give_back(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// What bounds the connections of all listeners together.
 pub struct Admission {
     allowed_networks: Vec<IpNet>,
@@ -23,6 +42,8 @@ pub struct Admission {
     downloads: Arc<Semaphore>,
     peers: Arc<Peers>,
     overviews: Arc<Peers>,
+    viewers: Arc<Semaphore>,
+    viewers_of_peers: Arc<Peers>,
     refusals: Repeats,
     excesses: Repeats,
 }
@@ -42,13 +63,16 @@ pub fn share(places: usize) -> usize {
 impl Admission {
     /// Lets peers in `allowed_networks` in, at most `max_connections` at a time, and of each
     /// address at most `peer_connections`. Neither one address nor all downloads together can have
-    /// more than the [`share`] of them.
+    /// more than the [`share`] of them. `max_viewers` can follow the board besides, of one address
+    /// at most the share of those.
     pub fn new(
         allowed_networks: Vec<IpNet>,
         max_connections: usize,
         peer_connections: usize,
+        max_viewers: usize,
     ) -> Self {
         let max_connections = max_connections.min(Semaphore::MAX_PERMITS);
+        let max_viewers = max_viewers.min(Semaphore::MAX_PERMITS);
         let share = share(max_connections);
         Self {
             allowed_networks,
@@ -60,6 +84,11 @@ impl Admission {
                 _ => peer_connections.min(share),
             }),
             overviews: Peers::new(OVERVIEWS),
+            viewers: Arc::new(Semaphore::new(max_viewers)),
+            viewers_of_peers: Peers::new(match max_viewers {
+                ..FEW_PLACES => max_viewers,
+                _ => self::share(max_viewers),
+            }),
             refusals: Repeats::default(),
             excesses: Repeats::default(),
         }
@@ -83,6 +112,14 @@ impl Admission {
     /// A place for an answer to `ip` with all records; none where it has all that it may.
     pub fn overview(&self, ip: IpAddr) -> Option<PeerPlace> {
         self.overviews.enter(ip)
+    }
+
+    /// A place for somebody at `ip` who follows the board; none where all that there may be, or that
+    /// it may have, do.
+    pub fn viewer(&self, ip: IpAddr) -> Option<ViewerPlace> {
+        let of_peer = self.viewers_of_peers.enter(ip)?;
+        let place = Arc::clone(&self.viewers).try_acquire_owned().ok()?;
+        Some((of_peer, place))
     }
 
     /// A place for a connection, once there is one. Connections that wait for it, one of each

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower::Service;
 use tracing::debug;
 
+use super::admission::Seat;
 use super::paced::{Paced, Waited};
 use super::stop::Stopping;
 
@@ -63,10 +64,12 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Serves requests until the peer ends, is silent for too long, or the service stops; a request
-/// under way then is finished first.
+/// under way then is finished first. Each request has its two ends and its `seat` among its
+/// extensions.
 pub async fn serve<S, B>(
     stream: TcpStream,
     connection: Connection,
+    seat: &Seat,
     service: S,
     mut stopping: Stopping,
 ) where
@@ -83,6 +86,7 @@ pub async fn serve<S, B>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         heard.notify_one();
         request.extensions_mut().insert(connection);
+        request.extensions_mut().insert(seat.clone());
         let answer = service.clone().call(request);
         let is_in_turn = has_waited.take();
         async move {

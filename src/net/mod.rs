@@ -14,6 +14,6 @@ pub mod sockets;
 pub mod stop;
 
 pub use accept::Listener;
-pub use admission::{Admission, Place};
+pub use admission::{Admission, Place, Seat};
 pub use connection::Connection;
 pub use stop::{Stop, Stopping};

@@ -12,13 +12,13 @@ use crate::net::admission::share;
 /// of `ip neigh`.
 const OTHER_FILES: usize = 40;
 
-/// How many connections there can be at once, which is fewer than `wanted` where the limit of open
-/// files is too low. Said here, at the start: later it would be a failed accept or a template that
+/// How many connections there can be at once besides those of `viewers` of the board, which is fewer
+/// than `wanted` where the limit of open files is too low. Said here, at the start: later it would be a failed accept or a template that
 /// cannot be read.
-pub fn connections(wanted: usize) -> usize {
-    let needed = files_for(wanted);
+pub fn connections(wanted: usize, viewers: usize) -> usize {
+    let needed = files_for(wanted).saturating_add(viewers);
     let limit = raised_to(needed);
-    let possible = connections_with(limit).min(wanted);
+    let possible = connections_with(limit.saturating_sub(viewers)).min(wanted);
     if possible < wanted {
         warn!(
             limit,

@@ -24,6 +24,7 @@ use self::quota::Quotas;
 use self::settings::Settings;
 use crate::device::record::Limits;
 use crate::files::layout;
+use crate::http::board::LiveBoard;
 use crate::http::browser::Names;
 use crate::http::{self, App, Metrics};
 use crate::logs::Logs;
@@ -108,10 +109,12 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         },
         max_clients,
     );
+    let max_viewers = settings.max_viewers.get();
     let admission = Admission::new(
         settings.allowed_networks.clone(),
-        limits::connections(settings.max_connections.get()),
+        limits::connections(settings.max_connections.get(), max_viewers),
         settings.peer_connections.get(),
+        max_viewers,
     );
     Ok(App {
         templates: Templates::load(
@@ -132,6 +135,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         names: Names::new(&settings.server_names),
         public_url: settings.public_url.clone(),
         admission: Arc::new(admission),
+        board: LiveBoard::new(),
         stopping,
     })
 }
@@ -171,6 +175,7 @@ async fn serve(
     }
     let recorder = Arc::clone(&app.recorder);
     tokio::spawn(async move { recorder.enter_sightings().await });
+    tokio::spawn(http::board::follow(Arc::clone(&app)));
 
     tokio::spawn(silence.run());
 
@@ -263,6 +268,7 @@ fn print_what_to_try(address: SocketAddr) {
   curl 'http://{address}/cloud-init/user-data?mac=00:00:5e:00:53:01'
   curl http://{address}/heartbeat -d '{heartbeat}'
   curl http://{address}/clients
+  a browser at http://{address}/
   curl http://{address}/healthz\n"
     );
     // Nobody may be reading it.

@@ -80,6 +80,10 @@ pub struct Settings {
     #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "32")]
     pub peer_connections: NonZeroUsize,
 
+    /// Pages that follow the board at once, besides those connections; further ones are refused
+    #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "32")]
+    pub max_viewers: NonZeroUsize,
+
     /// Devices on record; a report of a further one is answered with 507
     #[arg(long, env, value_name = "N", value_parser = at_least_one, default_value = "4096")]
     pub max_clients: NonZeroUsize,
