@@ -92,7 +92,7 @@ impl FromStr for Mark {
 
 /// An event: what changed, or all there is.
 #[derive(Serialize)]
-struct News<'a> {
+struct News {
     /// Of the program: the page of another one is of no use.
     version: &'static str,
     day: Date,
@@ -102,7 +102,7 @@ struct News<'a> {
     /// Whether these rows are all.
     whole: bool,
     rows: String,
-    gone: Vec<&'a MacAddr>,
+    gone: Vec<MacAddr>,
 }
 
 impl Board {
@@ -192,7 +192,10 @@ impl Board {
     /// Without a mark of this process that is all.
     pub fn news(&mut self, since: Option<Mark>, now: Timestamp) -> Option<(Mark, Bytes)> {
         let mark = self.mark();
-        let since = since.filter(|since| since.begun == self.begun && since.version >= self.whole);
+        let is_known = |since: &Mark| {
+            since.begun == self.begun && (self.whole..=self.version).contains(&since.version)
+        };
+        let since = since.filter(is_known);
         if since == Some(mark) {
             return None;
         }
@@ -217,7 +220,7 @@ impl Board {
             notices: self.notices,
             whole: from == 0,
             rows: newer.map(|shown| shown.html.as_str()).collect(),
-            gone: gone.map(|(mac, _)| mac).collect(),
+            gone: gone.map(|(mac, _)| *mac).collect(),
         };
         let json = serde_json::to_string(&news).ok()?;
         Some(format!("id: {}\ndata: {json}\n\n", self.mark()).into())

@@ -60,7 +60,7 @@ impl Pages {
         now: Timestamp,
     ) -> Result<String, Error> {
         self.0.get_template("board.html")?.render(context! {
-            here => "/",
+            here => Value::from_safe_string("/".to_owned()),
             mark => mark.to_string(),
             totals => Serde(totals),
             notices => Serde(notices),
@@ -112,7 +112,7 @@ impl Pages {
         self.0.get_template("story.html")?.render(context! {
             mark => mark.to_string(),
             now => Rfc3339(now).to_string(),
-            here => format!("/board/{}", line::link(row.mac)),
+            here => Value::from_safe_string(format!("/board/{}", line::link(row.mac))),
             link => line::link(row.mac),
             name => row.hostname.clone().unwrap_or_else(|| row.mac.to_string()),
             row => Serde(row),

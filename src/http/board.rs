@@ -32,8 +32,9 @@ use crate::store::Clients;
 /// Between two events at least.
 const PACE: Duration = Duration::from_millis(500);
 
-/// Longest time without a word to those who follow.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Longest time without a word to those who follow. A page that was closed shows when the second word
+/// cannot be sent, so this also bounds how long it keeps its place.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What begins a stream: how long a browser waits before it connects again, in milliseconds.
 const HELLO: &[u8] = b"retry: 1000\n\n";

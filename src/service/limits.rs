@@ -12,21 +12,29 @@ use crate::net::admission::share;
 /// of `ip neigh`.
 const OTHER_FILES: usize = 40;
 
-/// How many connections there can be at once besides those of `viewers` of the board, which is fewer
-/// than `wanted` where the limit of open files is too low. Said here, at the start: later it would be a failed accept or a template that
-/// cannot be read.
-pub fn connections(wanted: usize, viewers: usize) -> usize {
-    let needed = files_for(wanted).saturating_add(viewers);
+/// Of too few open files, one in so many is for viewers.
+const FEW_VIEWERS: usize = 8;
+
+/// How many connections and, besides those, viewers of the board there can be at once, which is fewer
+/// than wanted where the limit of open files is too low. Said here, at the start: later it would be
+/// a failed accept or a template that cannot be read.
+pub fn places(connections: usize, viewers: usize) -> (usize, usize) {
+    let needed = files_for(connections).saturating_add(viewers);
     let limit = raised_to(needed);
-    let possible = connections_with(limit.saturating_sub(viewers)).min(wanted);
-    if possible < wanted {
+    if limit >= needed {
+        return (connections, viewers);
+    }
+    // Boxes go before.
+    let viewers = viewers.min(limit.saturating_sub(OTHER_FILES) / FEW_VIEWERS);
+    let possible = connections_with(limit - viewers).min(connections);
+    if possible < connections {
         warn!(
             limit,
             needed,
-            "MAX_CONNECTIONS={wanted} needs {needed} open files and the limit is {limit}: {possible} connections are served at once; raise LimitNOFILE= of the unit, or ulimit -n"
+            "MAX_CONNECTIONS={connections} needs {needed} open files and the limit is {limit}: {possible} connections are served at once; raise LimitNOFILE= of the unit, or ulimit -n"
         );
     }
-    possible
+    (possible, viewers)
 }
 
 /// Open files that so many connections need: one each, and one for each download.

@@ -109,12 +109,13 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
         },
         max_clients,
     );
-    let max_viewers = settings.max_viewers.get();
+    let (connections, viewers) =
+        limits::places(settings.max_connections.get(), settings.max_viewers.get());
     let admission = Admission::new(
         settings.allowed_networks.clone(),
-        limits::connections(settings.max_connections.get(), max_viewers),
+        connections,
         settings.peer_connections.get(),
-        max_viewers,
+        viewers,
     );
     Ok(App {
         templates: Templates::load(

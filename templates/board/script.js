@@ -32,12 +32,10 @@ const tick = (within) => {
 // --- the table ---------------------------------------------------------------
 
 const body = $('boxes')?.tBodies[0];
-const rows = new Map(); // by the path of the box
+const rows = new Map(); // by the box's MAC, as it stands in paths
 const order = 'fswr'; // of standings: those that need somebody first
 const view = { text: '', standing: '', column: 1, down: false };
 let day = $('boxes')?.dataset.day;
-
-const keyOf = (row) => row.cells[0].firstElementChild.pathname;
 
 // Once for each row: what is compared, and times in words.
 const prepare = (row) => {
@@ -57,7 +55,7 @@ const prepare = (row) => {
   const name = cells[0].firstElementChild.textContent;
   const at = (cell) => cell.firstElementChild?.at ?? 0;
   row.keys = [name, order.indexOf(row.className[0]), cells[2].textContent, at(cells[3]), at(cells[4]), cells[5].textContent];
-  row.path = keyOf(row);
+  row.mac = cells[0].firstElementChild.getAttribute('href');
 };
 
 const compare = (one, other) => {
@@ -65,7 +63,7 @@ const compare = (one, other) => {
     const [a, b] = [one.keys[column], other.keys[column]];
     return a < b ? -1 : a > b ? 1 : 0;
   };
-  return (view.down ? -by(view.column) : by(view.column)) || by(0) || (one.path < other.path ? -1 : 1);
+  return (view.down ? -by(view.column) : by(view.column)) || by(0) || (one.mac < other.mac ? -1 : 1);
 };
 
 const arrange = () => {
@@ -94,7 +92,7 @@ const remember = () => {
   if (view.text) words.set('filter', view.text);
   if (view.standing) words.set('standing', view.standing);
   if (view.column !== 1 || view.down) words.set('sort', (view.down ? '-' : '') + view.column);
-  history.replaceState(null, '', words.size ? `#${words}` : location.pathname);
+  history.replaceState(null, '', location.pathname + (words.size ? `#${words}` : ''));
 };
 
 const controls = () => {
@@ -144,16 +142,19 @@ const controls = () => {
 
 const put = (row, isNew) => {
   prepare(row);
-  const old = rows.get(row.path);
+  const old = rows.get(row.mac);
   const isFocused = old?.contains(document.activeElement);
   if (old) old.replaceWith(row);
-  rows.set(row.path, row);
+  rows.set(row.mac, row);
   if (isNew) row.classList.add('new');
   if (isFocused) {
     if (!row.isConnected) body.append(row);
     row.cells[0].firstElementChild.focus();
   }
 };
+
+const needy = () => `${$('failed').textContent} failed, ${$('stalled').textContent} stalled`;
+let said = body && needy();
 
 const refresh = (news) => {
   const parsed = document.createElement('template');
@@ -163,10 +164,10 @@ const refresh = (news) => {
     body.replaceChildren();
     rows.clear();
   }
-  for (const mac of news.gone) {
-    const path = `/board/${mac.replaceAll(':', '')}`;
-    rows.get(path)?.remove();
-    rows.delete(path);
+  for (const gone of news.gone) {
+    const mac = gone.replaceAll(':', '');
+    rows.get(mac)?.remove();
+    rows.delete(mac);
   }
   for (const row of [...parsed.content.children]) put(row, !news.whole);
   arrange();
@@ -174,11 +175,7 @@ const refresh = (news) => {
   for (const [id, count] of Object.entries({ ready, on_their_way, failed, stalled })) $(id).textContent = count;
   document.title = `${failed} failed, ${stalled} stalled, ${ready} of ${known} ready`;
   // A screen reader is told what may need somebody, not each report.
-  const said = `${failed} failed, ${stalled} stalled`;
-  if ($('said').dataset.last !== said) {
-    if ($('said').dataset.last) $('said').textContent = said;
-    $('said').dataset.last = said;
-  }
+  if (said !== (said = needy())) $('said').textContent = said;
   for (const [id, isTrue] of Object.entries(news.notices)) $(id).hidden = !isTrue;
 };
 
@@ -195,8 +192,8 @@ const reread = async (news) => {
 
 // --- the stream --------------------------------------------------------------
 
-// The server says something every ten seconds at least.
-const SILENCE = 25000;
+// The server says something every five seconds at least.
+const SILENCE = 15000;
 const AGAIN = 5000;
 let stream, watchdog, retry;
 let mark = page.mark;
@@ -246,7 +243,7 @@ function follow() {
 if (body) {
   for (const row of body.rows) {
     prepare(row);
-    rows.set(row.path, row);
+    rows.set(row.mac, row);
   }
   $('as_of').hidden = true;
   controls();

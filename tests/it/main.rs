@@ -3,6 +3,7 @@
 //! The folders mirror those of `src`. A test is named by what it shows; its path is the filter that
 //! `cargo test --test it` and `tests/run` take.
 
+mod board;
 mod fuzz;
 mod gate;
 mod house;
@@ -39,6 +40,7 @@ mod images {
 }
 
 mod http {
+    mod board;
     mod boot;
     mod boot_files;
     mod boot_loaders;
