@@ -198,18 +198,22 @@ const AGAIN = 5000;
 let stream, watchdog, retry;
 let mark = page.mark;
 
-const live = (text) => {
+let since = '';
+const live = (is) => {
+  since = is ? '' : since || new Date().toLocaleTimeString();
+  const text = is ? 'Live.' : `Not live since ${since}: trying again.`;
   if ($('live').textContent !== text) $('live').textContent = text;
+  $('live').classList.toggle('lost', !is);
 };
 
 const heard = () => {
-  live('Live.');
+  live(true);
   clearTimeout(watchdog);
   watchdog = setTimeout(lost, SILENCE);
 };
 
 const lost = () => {
-  live(`Not live since ${new Date().toLocaleTimeString()}: trying again.`);
+  live(false);
   stream.close();
   clearTimeout(watchdog);
   clearTimeout(retry);
@@ -225,7 +229,7 @@ function follow() {
   // The browser connects again by itself where it was connected; not where it was refused.
   stream.onerror = () => {
     if (stream.readyState === EventSource.CLOSED) lost();
-    else live(`Not live since ${new Date().toLocaleTimeString()}: trying again.`);
+    else live(false);
   };
   stream.onmessage = (event) => {
     const news = JSON.parse(event.data);

@@ -8,6 +8,7 @@
 //!
 //! The files lie under `target/`, or in the folder named by `BENCH_DIR`, and go when the run ends.
 
+mod board;
 mod floors;
 mod heartbeats;
 mod load;
@@ -33,9 +34,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// One part: its name on the command line, and what measures it.
 type Part = (&'static str, fn(&Plan) -> Result<Vec<Row>>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("user-data", user_data::run),
     ("heartbeats", heartbeats::run),
+    ("board", board::run),
     ("onboard", onboard::run),
     ("start", start::run),
 ];

@@ -65,7 +65,8 @@ impl Server {
             .env("DATA_PATH", folder)
             .env("LISTEN", address.to_string())
             // The load has one address.
-            .env("PEER_CONNECTIONS", "1024");
+            .env("PEER_CONNECTIONS", "1024")
+            .env("MAX_VIEWERS", "128");
         Self::spawn(&mut command, address, folder)
     }
 

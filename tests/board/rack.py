@@ -42,7 +42,7 @@ def records(count, now):
             77: event(far, "fail", end, "curtin: could not wipe /dev/nvme0n1: device is busy"),
         }.get(n)
         if last is None and far == 6:
-            last = event(far, "progress", end, f"{n % 100} %, {n * 41},125 of 417,112,064 bytes, at 94 MB/s")
+            last = event(far, "progress", end, f"{n % 100} %, {417_112_064 * (n % 100) // 100:,} of 417,112,064 bytes, at 94 MB/s")
         events.append(last or event(far, "done", end, "10 Gb/s" if far == 2 else ""))
         heard = events[-1]["timestamp"]
         box = {
