@@ -27,7 +27,6 @@ use super::{ApiError, App};
 use crate::board::{Board, Mark, Notices, Pages, StoryOf, alive};
 use crate::embedded::board as embedded;
 use crate::net::{Connection, Seat, Stopping};
-use crate::store::Clients;
 
 /// Between two events at least.
 const PACE: Duration = Duration::from_millis(500);
@@ -81,17 +80,18 @@ impl LiveBoard {
     }
 }
 
-/// Brings the board up to date with these records.
-fn update(app: &App, clients: &Clients) -> Result<(), ApiError> {
-    let devices = app.site_files.devices();
+/// Brings the board up to date with the records that were read or written last.
+fn update(app: &App) -> Result<(), ApiError> {
+    let pages = app.board.pages()?;
     let notices = Notices {
         is_state_broken: app.store.trouble().is_some(),
         is_template_broken: !app.templates.faults().is_empty(),
     };
-    let role = |mac| devices.get(mac)?.role.clone();
-    let pages = app.board.pages()?;
     block_in_place(|| {
         let mut board = app.board.board();
+        // Looked up in turn: the board never goes back to what another caller knew before.
+        let (clients, devices) = (app.store.latest(), app.site_files.devices());
+        let role = |mac| devices.get(mac)?.role.clone();
         board.show(pages, clients.rows(), role, notices, Timestamp::now())
     })
     .map_err(failed)
@@ -108,9 +108,10 @@ pub async fn page(
 ) -> Result<Response, ApiError> {
     let place = app.admission.overview(connection.ip());
     let place = place.ok_or(ApiError::TooManyDownloads)?;
-    // While the state cannot be read, what was known last is better than nothing.
-    let clients = current(&app).await.unwrap_or_else(|_| app.store.latest());
-    update(&app, &clients)?;
+    // While the state cannot be read, what was known last is better than nothing; the journal has
+    // the reason.
+    let _ = current(&app).await;
+    update(&app)?;
     let pages = app.board.pages()?;
     let page = block_in_place(|| app.board.board().page(pages, Timestamp::now()));
     let body = Held::body(Body::from(page.map_err(failed)?), place);
@@ -253,9 +254,9 @@ pub async fn follow(app: Arc<App>) {
             // What `devices.json` and templates say changes without a record.
             () = sleep(KEEP_ALIVE) => if !is_followed { continue },
         }
-        let clients = Arc::clone(&records.borrow_and_update());
+        records.mark_unchanged();
         // An error is told, and there is nobody else to tell it to.
-        if update(&app, &clients).is_ok() {
+        if update(&app).is_ok() {
             app.board.updated.send_replace(());
         }
         sleep(PACE).await;

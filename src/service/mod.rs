@@ -265,11 +265,10 @@ async fn reload(app: &App) {
 fn print_what_to_try(address: SocketAddr) {
     let heartbeat = r#"{"mac": "00:00:5e:00:53:01", "stage": "network", "phase": "done"}"#;
     let text = format!(
-        "gb10-provision-api serves on http://{address}; try:
+        "gb10-provision-api serves on http://{address}; open that in a browser, or try:
   curl 'http://{address}/cloud-init/user-data?mac=00:00:5e:00:53:01'
   curl http://{address}/heartbeat -d '{heartbeat}'
   curl http://{address}/clients
-  a browser at http://{address}/
   curl http://{address}/healthz\n"
     );
     // Nobody may be reading it.

@@ -323,7 +323,9 @@ fn without_any_setting_it_serves_on_127_0_0_1_8088_and_prints_what_to_try() {
         text.ends_with("/healthz\n").then_some(text)
     });
     assert!(
-        text.starts_with("gb10-provision-api serves on http://127.0.0.1:8088; try:\n"),
+        text.starts_with(
+            "gb10-provision-api serves on http://127.0.0.1:8088; open that in a browser, or try:\n"
+        ),
         "{text}"
     );
     // Each of the lines to try does what it says.
