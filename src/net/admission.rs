@@ -21,7 +21,10 @@ pub type ViewerPlace = (PeerPlace, Place);
 
 /// The places that a connection has, until the last clone of this is dropped or they are given back.
 #[derive(Clone)]
-pub struct Seat(Arc<Mutex<Option<(PeerPlace, Option<Place>)>>>);
+pub struct Seat(Arc<Mutex<Option<Places>>>);
+
+/// At a stop a connection may have no place of its own.
+type Places = (PeerPlace, Option<Place>);
 
 impl Seat {
     pub(super) fn new(peer_place: PeerPlace, place: Option<Place>) -> Self {
