@@ -66,11 +66,6 @@ pub fn run(plan: &Plan) -> Result<Vec<Row>> {
             reached: Some(updates.median() <= 2.0 + 1.0 / SECONDS as f64),
             ..Row::default()
         },
-        Row::memory(
-            &format!("{VIEWERS} viewers of the board"),
-            &[service.memory()?],
-            String::new(),
-        ),
     ])
 }
 
