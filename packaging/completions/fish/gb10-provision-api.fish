@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_gb10_provision_api_global_optspecs
-    string join \n data-path= listen= allowed-networks= server-names= public-url= max-connections= peer-connections= max-clients= history-limit= record-bytes= install= install-attempts= seed-access= stall-after= fallback-password-hash= arp-table= log= h/help V/version
+    string join \n data-path= listen= allowed-networks= server-names= public-url= max-connections= peer-connections= max-viewers= max-clients= history-limit= record-bytes= install= install-attempts= seed-access= stall-after= fallback-password-hash= arp-table= log= h/help V/version
 end
 
 function __fish_gb10_provision_api_needs_command
@@ -31,6 +31,7 @@ complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l s
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l public-url -d 'Base of the URLs for boxes, where they reach this host through another server; without it they go where the box asked' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l max-connections -d 'Connections open at once; further ones wait' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l peer-connections -d 'Connections open at once of one address; further ones are closed' -r
+complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l max-viewers -d 'Pages that follow the board at once, besides those connections; further ones are refused' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l max-clients -d 'Devices on record; a report of a further one is answered with 507' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l history-limit -d 'Events kept of one device; the oldest are dropped, and counted in its record' -r
 complete -c gb10-provision-api -n "__fish_gb10_provision_api_needs_command" -l record-bytes -d 'Bytes kept of one device; the oldest details are cut short, then the oldest events dropped' -r
