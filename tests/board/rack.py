@@ -70,7 +70,7 @@ class Rack:
         self.start()
 
     def start(self):
-        environment = {**os.environ, "DATA_PATH": str(self.data), "LISTEN": self.listen, "STALL_AFTER": "1d"}
+        environment = {**os.environ, "DATA_PATH": str(self.data), "LISTEN": self.listen, "STALL_AFTER": "24h"}
         environment.pop("JOURNAL_STREAM", None)
         log = self.data / "log"
         with open(log, "wb") as to:
