@@ -212,3 +212,22 @@ fn those_that_need_somebody_come_first_then_by_name() {
         [Standing::Failed, Standing::OnItsWay, Standing::Ready]
     );
 }
+
+#[test]
+fn a_story_has_the_first_fetch_of_a_seed_and_the_last_where_there_were_more() {
+    let fetch = |second: u8| json!({"timestamp": format!("{AT}{second}.000Z"), "ip": "10.88.0.7", "template": "staged", "mac_source": "arp"});
+    let fetches = |seed: Value| {
+        let mut value = with_events(&[event(1, "network", "done", "")]);
+        value["seed"] = seed;
+        let story = Story::of("3c:6d:66:0a:1b:2c".parse().unwrap(), &record(&value));
+        let fetches = story.fetches.iter();
+        fetches
+            .map(|fetch| fetch.at().to_string())
+            .collect::<Vec<_>>()
+    };
+    let one = json!({"count": 1, "first": fetch(2), "last": fetch(2)});
+    assert_eq!(fetches(one), [format!("{AT}2Z")]);
+    let three = json!({"count": 3, "first": fetch(2), "last": fetch(5)});
+    assert_eq!(fetches(three), [format!("{AT}2Z"), format!("{AT}5Z")]);
+    assert!(fetches(json!({})).is_empty());
+}
