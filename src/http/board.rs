@@ -131,11 +131,13 @@ pub async fn story(
     let mark = app.board.board().mark();
     let story = current(&app).await?.story(mac);
     let story = story.ok_or(ApiError::NoSuchClient)?;
+    let logs = block_in_place(|| app.logs.of(mac));
+    let logs = logs.into_iter().map(|log| log.name).collect();
     let devices = app.site_files.devices();
     let of = StoryOf {
         story: &story,
         role: devices.get(mac).and_then(|device| device.role.as_deref()),
-        logs: Vec::new(),
+        logs,
     };
     let pages = app.board.pages()?;
     let page = block_in_place(|| pages.story(&of, mark, Timestamp::now()));

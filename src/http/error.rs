@@ -167,9 +167,11 @@ impl ApiError {
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Store(StoreError::TooManyClients(_) | StoreError::TooManyUnconfirmed(_))
             | Self::NoSpaceForLogs => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Store(_) | Self::Unreadable | Self::TooManyDownloads | Self::TooManyLogs | Self::TooManyViewers => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Store(_)
+            | Self::Unreadable
+            | Self::TooManyDownloads
+            | Self::TooManyLogs
+            | Self::TooManyViewers => StatusCode::SERVICE_UNAVAILABLE,
             Self::TookTooLong => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

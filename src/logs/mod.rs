@@ -168,6 +168,11 @@ impl Logs {
         }
     }
 
+    /// Those of a box, as [`of`].
+    pub fn of(&self, mac: MacAddr) -> Vec<LogFile> {
+        of(&self.folder, mac)
+    }
+
     /// Begins a file of this box.
     pub fn begin(&self, mac: MacAddr) -> Result<Upload, LogError> {
         let place = Place::of(&self.under_way, mac)?;

@@ -246,6 +246,9 @@ fn a_story_has_the_way_of_a_box_its_seeds_and_its_events() {
     service.get_as_box(&format!("/cloud-init/{MAC}/user-data"));
     beat(&service, MAC, "network", "done", "10 Gb/s");
     beat(&service, MAC, "driver", "fail", "no GPU was found");
+    let log = "3c-6d-66-0a-1b-2c-20260101T101500Z.tar.gz";
+    service.stage(&format!("state/logs/{log}"), "a log, in a test");
+    let log = format!("<li><code>{log}</code>");
     for spelling in [MAC, "3c6d660a1b2c", "3C-6D-66-0A-1B-2C"] {
         let story = service.get(&format!("/board/{spelling}"));
         let text = story.text();
@@ -256,6 +259,7 @@ fn a_story_has_the_way_of_a_box_its_seeds_and_its_events() {
             "<b>driver</b> <i>fail</i>",
             "embedded, from 127.0.0.2",
             "<td>network done<td><pre>10 Gb&#x2f;s</pre>",
+            &log,
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
