@@ -26,7 +26,7 @@ use serde::Serialize;
 use crate::device::history::Rfc3339;
 use crate::device::mac::MacAddr;
 use crate::device::view::{Row, Totals};
-pub use pages::{Pages, StoryOf};
+pub use pages::Pages;
 
 /// Boxes whose end is remembered. Who missed more is sent the whole board.
 const GONE: usize = 1024;

@@ -17,16 +17,6 @@ use crate::embedded::board as embedded;
 /// The templates, compiled.
 pub struct Pages(Environment<'static>);
 
-/// A story, and what is known of its box besides.
-pub struct StoryOf<'a> {
-    /// The story.
-    pub story: &'a Story,
-    /// The box's role, by `devices.json`.
-    pub role: Option<&'a str>,
-    /// The names of the logs that its failed installations left in the state folder.
-    pub logs: Vec<String>,
-}
-
 impl Pages {
     /// Compiles them, which cannot fail in a program whose tests pass.
     pub fn new() -> Result<Self, Error> {
@@ -72,8 +62,7 @@ impl Pages {
     }
 
     /// The page of one box. `mark` is how far the board had come before its story was read.
-    pub fn story(&self, of: &StoryOf, mark: Mark, now: Timestamp) -> Result<String, Error> {
-        let StoryOf { story, role, logs } = of;
+    pub fn story(&self, story: &Story, mark: Mark, now: Timestamp) -> Result<String, Error> {
         let row = &story.row;
         let longest = story.stages.iter().filter_map(|leg| leg.seconds).max();
         let longest = longest.unwrap_or(0).max(1);
@@ -116,8 +105,8 @@ impl Pages {
             link => line::link(row.mac),
             name => row.hostname.clone().unwrap_or_else(|| row.mac.to_string()),
             row => Serde(row),
-            role => *role,
-            logs => logs.clone(),
+            role => row.role.as_deref(),
+            logs => story.logs.clone(),
             class => line::class(row.standing).to_string(),
             standing => line::words(row.standing),
             troubles => line::troubles(row),

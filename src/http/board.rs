@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::clients::{current, known};
 use super::held::Held;
 use super::{ApiError, App};
-use crate::board::{Board, Mark, Notices, Pages, StoryOf, alive};
+use crate::board::{Board, Mark, Notices, Pages, alive};
 use crate::embedded::board as embedded;
 use crate::net::{Connection, Seat, Stopping};
 
@@ -91,7 +91,7 @@ fn update(app: &App) -> Result<(), ApiError> {
         let mut board = app.board.board();
         // Looked up in turn: the board never goes back to what another caller knew before.
         let (clients, devices) = (app.store.latest(), app.site_files.devices());
-        let role = |mac| devices.get(mac)?.role.clone();
+        let role = |mac| devices.role(mac);
         board.show(pages, clients.rows(), role, notices, Timestamp::now())
     })
     .map_err(failed)
@@ -130,17 +130,11 @@ pub async fn story(
     // Read before the records: what changes in between is shown twice rather than missed.
     let mark = app.board.board().mark();
     let story = current(&app).await?.story(mac);
-    let story = story.ok_or(ApiError::NoSuchClient)?;
-    let logs = block_in_place(|| app.logs.of(mac));
-    let logs = logs.into_iter().map(|log| log.name).collect();
-    let devices = app.site_files.devices();
-    let of = StoryOf {
-        story: &story,
-        role: devices.get(mac).and_then(|device| device.role.as_deref()),
-        logs,
-    };
+    let mut story = story.ok_or(ApiError::NoSuchClient)?;
+    story.row.role = app.site_files.devices().role(mac);
+    story.logs = block_in_place(|| app.logs.names(mac));
     let pages = app.board.pages()?;
-    let page = block_in_place(|| pages.story(&of, mark, Timestamp::now()));
+    let page = block_in_place(|| pages.story(&story, mark, Timestamp::now()));
     let body = Held::body(Body::from(page.map_err(failed)?), place);
     Ok((COMMON, HTML, body).into_response())
 }

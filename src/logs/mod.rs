@@ -99,6 +99,11 @@ pub fn of(folder: &Path, mac: MacAddr) -> Vec<LogFile> {
         .collect()
 }
 
+/// The names of the logs of a box, the oldest first: what its story shows.
+pub fn names(folder: &Path, mac: MacAddr) -> Vec<String> {
+    of(folder, mac).into_iter().map(|log| log.name).collect()
+}
+
 /// Removes the logs of a box, and returns how many there were.
 pub fn forget(folder: &Path, mac: MacAddr) -> io::Result<usize> {
     let logs = of(folder, mac);
@@ -168,9 +173,9 @@ impl Logs {
         }
     }
 
-    /// Those of a box, as [`of`].
-    pub fn of(&self, mac: MacAddr) -> Vec<LogFile> {
-        of(&self.folder, mac)
+    /// As [`names`].
+    pub fn names(&self, mac: MacAddr) -> Vec<String> {
+        names(&self.folder, mac)
     }
 
     /// Begins a file of this box.

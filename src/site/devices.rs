@@ -69,6 +69,11 @@ impl Devices {
             .map(|name| name.as_str().to_owned())
     }
 
+    /// What the device on record under this MAC is for, where that is said.
+    pub fn role(&self, mac: MacAddr) -> Option<String> {
+        self.known.get(&mac)?.role.clone()
+    }
+
     /// The policy of the device on record under this MAC, where it has one of its own.
     pub fn policy(&self, mac: MacAddr) -> Option<Policy> {
         self.known.get(&mac)?.install

@@ -7,12 +7,14 @@ use crate::device::mac::MacAddr;
 use crate::device::story::Story;
 use crate::device::view::{Row, Totals};
 use crate::files::layout;
+use crate::logs;
 use crate::site::{Devices, SiteFiles};
 use crate::store::{self, Clients, StoreError};
 
 /// All records, with what `devices.json` says of the boxes.
 pub struct Records {
     state: PathBuf,
+    logs: PathBuf,
     clients: Clients,
     site_files: SiteFiles,
     devices: Arc<Devices>,
@@ -28,6 +30,7 @@ impl Records {
             devices: site_files.devices(),
             site_files,
             state,
+            logs: layout::logs(data_path),
         })
     }
 
@@ -58,7 +61,7 @@ impl Records {
     pub fn rows(&self) -> Vec<Row> {
         let rows = self.clients.rows().map(|row| {
             let mut row = (*row).clone();
-            row.role = self.role(row.mac);
+            row.role = self.devices.role(row.mac);
             row
         });
         let mut rows: Vec<Row> = rows.collect();
@@ -73,11 +76,8 @@ impl Records {
         let ports = self.devices.ports(primary).iter().copied();
         let mut macs = [primary, mac].into_iter().chain(ports);
         let mut story = macs.find_map(|mac| self.clients.story(mac))?;
-        story.row.role = self.role(primary);
+        story.row.role = self.devices.role(primary);
+        story.logs = logs::names(&self.logs, story.row.mac);
         Some(story)
-    }
-
-    fn role(&self, mac: MacAddr) -> Option<String> {
-        self.devices.get(mac)?.role.clone()
     }
 }
