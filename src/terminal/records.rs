@@ -7,12 +7,14 @@ use crate::device::mac::MacAddr;
 use crate::device::story::Story;
 use crate::device::view::{Row, Totals};
 use crate::files::layout;
+use crate::logs;
 use crate::site::{Devices, SiteFiles};
 use crate::store::{self, Clients, StoreError};
 
 /// All records, with what `devices.json` says of the boxes.
 pub struct Records {
     state: PathBuf,
+    logs: PathBuf,
     clients: Clients,
     site_files: SiteFiles,
     devices: Arc<Devices>,
@@ -27,6 +29,7 @@ impl Records {
             clients: store::read(state.clone())?,
             devices: site_files.devices(),
             site_files,
+            logs: layout::logs(data_path),
             state,
         })
     }
@@ -71,9 +74,12 @@ impl Records {
     pub fn story(&self, mac: MacAddr) -> Option<Story> {
         let primary = self.devices.primary(mac);
         let ports = self.devices.ports(primary).iter().copied();
-        let mut macs = [primary, mac].into_iter().chain(ports);
+        let mut macs = [primary, mac].into_iter().chain(ports.clone());
         let mut story = macs.find_map(|mac| self.clients.story(mac))?;
         story.row.role = self.role(primary);
+        let logs = [primary].into_iter().chain(ports);
+        let logs = logs.flat_map(|mac| logs::of(&self.logs, mac));
+        story.logs = logs.map(|log| log.name).collect();
         Some(story)
     }
 
