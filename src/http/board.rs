@@ -131,8 +131,10 @@ pub async fn story(
     let mark = app.board.board().mark();
     let story = current(&app).await?.story(mac);
     let mut story = story.ok_or(ApiError::NoSuchClient)?;
-    story.row.role = app.site_files.devices().role(mac);
-    story.logs = block_in_place(|| app.logs.names(mac));
+    let devices = app.site_files.devices();
+    story.row.role = devices.role(mac);
+    let macs = [mac].into_iter().chain(devices.ports(mac).iter().copied());
+    story.logs = block_in_place(|| app.logs.names(macs));
     let pages = app.board.pages()?;
     let page = block_in_place(|| pages.story(&story, mark, Timestamp::now()));
     let body = Held::body(Body::from(page.map_err(failed)?), place);

@@ -99,9 +99,10 @@ pub fn of(folder: &Path, mac: MacAddr) -> Vec<LogFile> {
         .collect()
 }
 
-/// The names of the logs of a box, the oldest first: what its story shows.
-pub fn names(folder: &Path, mac: MacAddr) -> Vec<String> {
-    of(folder, mac).into_iter().map(|log| log.name).collect()
+/// The names of the logs of a box, of each of its ports the oldest first: what its story shows.
+pub fn names(folder: &Path, macs: impl IntoIterator<Item = MacAddr>) -> Vec<String> {
+    let logs = macs.into_iter().flat_map(|mac| of(folder, mac));
+    logs.map(|log| log.name).collect()
 }
 
 /// Removes the logs of a box, and returns how many there were.
@@ -174,8 +175,8 @@ impl Logs {
     }
 
     /// As [`names`].
-    pub fn names(&self, mac: MacAddr) -> Vec<String> {
-        names(&self.folder, mac)
+    pub fn names(&self, macs: impl IntoIterator<Item = MacAddr>) -> Vec<String> {
+        names(&self.folder, macs)
     }
 
     /// Begins a file of this box.

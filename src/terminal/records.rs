@@ -29,8 +29,8 @@ impl Records {
             clients: store::read(state.clone())?,
             devices: site_files.devices(),
             site_files,
-            state,
             logs: layout::logs(data_path),
+            state,
         })
     }
 
@@ -74,10 +74,10 @@ impl Records {
     pub fn story(&self, mac: MacAddr) -> Option<Story> {
         let primary = self.devices.primary(mac);
         let ports = self.devices.ports(primary).iter().copied();
-        let mut macs = [primary, mac].into_iter().chain(ports);
+        let mut macs = [primary, mac].into_iter().chain(ports.clone());
         let mut story = macs.find_map(|mac| self.clients.story(mac))?;
         story.row.role = self.devices.role(primary);
-        story.logs = logs::names(&self.logs, story.row.mac);
+        story.logs = logs::names(&self.logs, [primary].into_iter().chain(ports));
         Some(story)
     }
 }

@@ -55,7 +55,11 @@ pub fn lines(story: &Story, times: Times, columns: usize) -> Vec<Line> {
     };
     part(&heading, events.collect(), 6);
     let logs = story.logs.iter().map(|name| format!("  {}", clean(name)));
-    part("Logs of failed installations", logs.collect(), 4);
+    part(
+        "Logs of failed installations, in state/logs/",
+        logs.collect(),
+        4,
+    );
     lines
 }
 

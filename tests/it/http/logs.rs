@@ -86,6 +86,29 @@ fn a_log_is_a_whole_file_that_its_answer_and_the_journal_name() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o640, 0o750));
     service.wait_for_log(&["the installer's log of 00:00:5e:00:53:01", name]);
+    // And what operators look at: any port of the box leads there.
+    service.stage(
+        "devices.json",
+        &json!({mac(1): {"macs": [mac(2)]}}).to_string(),
+    );
+    let clients = |options: &[&str]| {
+        let mut command = Command::new(BINARY);
+        let command = command.env("DATA_PATH", &service.data).arg("clients");
+        let output = command.arg(mac(2)).args(options).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let story = clients(&[]);
+    assert!(
+        story.contains(&format!("in state/logs/\n  {name}\n")),
+        "{story}"
+    );
+    let story: serde_json::Value = serde_json::from_str(&clients(&["--json"])).unwrap();
+    assert!(
+        story
+            .to_string()
+            .contains(&format!("\"logs\":[\"{name}\"]")),
+        "{story}"
+    );
 }
 
 #[test]
