@@ -9,6 +9,9 @@ pub const META_DATA: &str = include_str!("../templates/meta-data.yaml.j2");
 /// The template of the user-data that is served when the right one cannot be rendered.
 pub const FALLBACK: &str = include_str!("../templates/fallback.yaml.j2");
 
+/// The template of the user-data of a device that comes with DGX OS.
+pub const DGX_OS: &str = include_str!("../templates/dgx-os.yaml.j2");
+
 /// The template of GRUB's configuration.
 pub const GRUB_CFG: &str = include_str!("../templates/grub.cfg.j2");
 

@@ -16,7 +16,7 @@
 //! | 3 | [`store`], [`seed`], [`onboard`], [`images`], [`net`] |
 //! | 2 | [`site`], [`gate`], [`board`], [`logs`] |
 //! | 1 | [`device`], [`files`] |
-//! | 0 | [`dnsmasq`], [`embedded`], [`excerpt`], [`message_id`], [`nearest`], [`tools`] |
+//! | 0 | [`dnsmasq`], [`embedded`], [`excerpt`], [`fat`], [`message_id`], [`nearest`], [`tools`] |
 
 // What input or the system decides never ends the process.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -28,6 +28,7 @@ pub mod dnsmasq;
 pub mod doctor;
 mod embedded;
 mod excerpt;
+pub mod fat;
 mod files;
 pub mod gate;
 mod http;

@@ -3,6 +3,7 @@
 mod arm;
 mod boot;
 mod check;
+mod cidata;
 mod clients;
 mod completions;
 mod doctor;
@@ -13,6 +14,7 @@ mod probe;
 mod progress;
 mod reached;
 mod render;
+mod seed_of;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,13 +69,15 @@ enum Command {
     Render {
         /// The MAC of the box, or of another port of it
         mac: MacAddr,
-        /// user-data, meta-data, vendor-data or network-config
+        /// user-data, meta-data, vendor-data or network-config; or dgx-os, the user-data of `cidata`
         #[arg(default_value = "user-data", value_parser = seed_file)]
         file: SeedFile,
         /// The address of this host that the box reaches, as in `lan_ip` and `provision_url`
         #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, default_value = "10.88.0.1:8088")]
         reached_at: SocketAddr,
     },
+    /// Write a box's seed as the image of a USB stick that cloud-init finds by its label, CIDATA
+    Cidata(cidata::Options),
     /// Write or check the list of payloads that devices fetch, {DATA_PATH}/onboard/manifest.json
     Manifest {
         /// What to do with it.
@@ -162,6 +166,7 @@ impl Cli {
                 file,
                 reached_at,
             }) => render::run(&settings, mac, file, reached_at),
+            Some(Command::Cidata(options)) => cidata::run(&settings, &options),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Doctor(options)) => doctor::run(&settings, options),
@@ -242,7 +247,11 @@ fn serve(settings: &Settings) -> ExitCode {
 }
 
 fn seed_file(name: &str) -> Result<SeedFile, &'static str> {
-    SeedFile::from_name(name).ok_or("expected user-data, meta-data, vendor-data or network-config")
+    let rendered = SeedFile::OF_SEED.into_iter().chain([SeedFile::DgxOs]);
+    let mut rendered = rendered.filter(|file| file.name() == name);
+    rendered
+        .next()
+        .ok_or("expected user-data, meta-data, vendor-data, network-config or dgx-os")
 }
 
 /// The templates of the settings' folder.

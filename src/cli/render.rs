@@ -3,16 +3,11 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use axum::http::HeaderMap;
-
-use super::templates;
+use super::seed_of::SeedOf;
 use crate::device::mac::MacAddr;
-use crate::http::public_url::provision_url;
-use crate::seed::{Device, Origin, SeedFile};
+use crate::seed::{Origin, SeedFile};
 use crate::service::settings::Settings;
-use crate::site::SiteFiles;
 
 /// Prints the file, and on standard error what it was made of. Nothing goes on record.
 pub(super) fn run(
@@ -21,23 +16,14 @@ pub(super) fn run(
     file: SeedFile,
     reached_at: SocketAddr,
 ) -> ExitCode {
-    let site_files = Arc::new(SiteFiles::load(&settings.data_path));
-    let templates = templates(settings, &site_files);
-    for fault in site_files.faults() {
+    let mut seed = SeedOf::new(settings, mac, reached_at);
+    for fault in seed.site_files.faults() {
         eprintln!("{}/{fault}", settings.data_path.display());
     }
-    let devices = site_files.devices();
-    let mac = devices.primary(mac);
-    let device = Device {
-        mac: Some(mac),
-        known: devices.get(mac).cloned().unwrap_or_default(),
-        lan: reached_at,
-        provision_url: provision_url(&settings.public_url, &HeaderMap::new(), reached_at),
-    };
-    let (rendered, files) = match templates.explain(file, &device) {
+    let (rendered, files) = match seed.render(settings, file) {
         Ok(explained) => explained,
-        Err(error) => {
-            eprintln!("{}: the box would get a 503: {error}", file.name());
+        Err(reason) => {
+            eprintln!("{}: {reason}", file.name());
             return ExitCode::FAILURE;
         }
     };
@@ -45,7 +31,7 @@ pub(super) fn run(
         Origin::Nothing => "empty, since none is staged",
         origin => origin.name(),
     };
-    eprintln!("{} of {mac}: {origin}", file.name());
+    eprintln!("{} of {}: {origin}", file.name(), seed.mac);
     for file in files.iter().filter(|_| rendered.origin != Origin::Nothing) {
         eprintln!("  from {}", file.display());
     }

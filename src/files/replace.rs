@@ -12,6 +12,9 @@ use rustix::io::Errno;
 /// Of a file that other users read, such as the one that dnsmasq runs as.
 const READABLE: Mode = Mode::from_raw_mode(0o644);
 
+/// Of a file that its owner alone may read.
+pub const SECRET: Mode = Mode::from_raw_mode(0o600);
+
 /// The step of a replacement that failed, as in "creating", and why.
 #[derive(Debug)]
 pub struct Failed(pub &'static str, pub io::Error);
@@ -133,14 +136,25 @@ impl<'a> NewVersion<'a> {
 /// Replaces a file that everybody may read by this text, and returns once that is on the disk. Its
 /// folder is made where there is none.
 pub fn replace(path: &Path, text: &str) -> Result<(), Failed> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let made = std::fs::create_dir_all(folder);
+    let made = std::fs::create_dir_all(folder_of(path));
     made.map_err(|cause| Failed("creating the folder of", cause))?;
-    let mut new = NewVersion::create(CWD, path, None, READABLE)?;
-    let written = new.file().write_all(text.as_bytes());
+    put(path, text.as_bytes(), READABLE)
+}
+
+/// Puts a file with these bytes and this mode in its place, and returns once it is on the disk.
+pub fn put(path: &Path, bytes: &[u8], mode: Mode) -> Result<(), Failed> {
+    let mut new = NewVersion::create(CWD, path, None, mode)?;
+    let written = new.file().write_all(bytes);
     written.map_err(|cause| Failed("writing", cause))?;
     new.sync()?;
     new.take_place()?;
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    let synced = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     synced.map_err(|cause| Failed("fsync of the folder of", cause))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }

@@ -22,7 +22,7 @@ use crate::files::Fault;
 use crate::gate::{WINDOW, is_window_open};
 use crate::message_id;
 use crate::net::Connection;
-use crate::seed::{Device, RenderError, SeedFile};
+use crate::seed::{Device, Onboarding, RenderError, SeedFile};
 
 /// `/cloud-init/user-data`, perhaps with `?mac=`.
 pub async fn file(
@@ -72,7 +72,7 @@ pub async fn glued_to_query(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query.unwrap_or_default();
-    let named = SeedFile::ALL
+    let named = SeedFile::OF_SEED
         .into_iter()
         .find_map(|file| Some((file, query.strip_suffix(file.name())?)));
     let (file, query) = named.ok_or(ApiError::NotFound)?;
@@ -124,6 +124,7 @@ async fn serve(
             .unwrap_or_default(),
         lan: connection.local,
         provision_url: provision_url(&app.public_url, &headers, connection.local),
+        onboarding: Onboarding::default(),
     };
     // Whoever asks for the headers alone looks, and does not boot.
     let may_boot = file == SeedFile::UserData && method == Method::GET;

@@ -1,15 +1,46 @@
 //! The variables of a template: what a seed knows of the device that it is for.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use minijinja::{Value, context};
 
 use crate::device::heartbeat::default_hostname;
 use crate::device::mac::{MacAddr, UNKNOWN};
+use crate::embedded::onboarding_file;
 use crate::site::{KnownDevice, Site};
 
 /// An address of the range for documentation (RFC 7042, 2.1.2), to try templates with.
 const SAMPLE_MAC: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
+
+/// What a seed can bring along for a box that has no network yet: the program that onboards it, and
+/// its unit.
+#[derive(Debug, Clone)]
+pub struct Onboarding(Value);
+
+impl Onboarding {
+    /// The path below `/onboard/` of the program.
+    pub const PROGRAM: &str = "gb10-onboard";
+    /// That of its unit.
+    pub const UNIT: &str = "gb10-onboard.service";
+
+    /// With these texts.
+    pub fn new(program: &str, unit: &str) -> Self {
+        Self(context! { program, unit })
+    }
+}
+
+/// The built-in ones.
+static BUILT_IN: LazyLock<Onboarding> = LazyLock::new(|| {
+    let text = |path| onboarding_file(path).unwrap_or_default();
+    Onboarding::new(text(Onboarding::PROGRAM), text(Onboarding::UNIT))
+});
+
+impl Default for Onboarding {
+    fn default() -> Self {
+        BUILT_IN.clone()
+    }
+}
 
 /// For whom a seed is rendered.
 #[derive(Debug, Clone)]
@@ -22,6 +53,8 @@ pub struct Device {
     pub lan: SocketAddr,
     /// The base of the URLs that it shall use, without a final slash.
     pub provision_url: String,
+    /// What it finds in the seed, if its template says so.
+    pub onboarding: Onboarding,
 }
 
 impl Device {
@@ -51,6 +84,7 @@ impl Device {
                 vars => self.known.vars.clone(),
             },
             hostname,
+            onboarding => self.onboarding.0.clone(),
         }
     }
 
@@ -75,6 +109,7 @@ impl Device {
             known: KnownDevice::default(),
             lan,
             provision_url,
+            onboarding: Onboarding::default(),
         }
     }
 }

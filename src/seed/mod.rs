@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use minijinja::{Environment, Error, Value};
 
 pub use check::{Finding, Report};
-pub use context::Device;
+pub use context::{Device, Onboarding};
 use fault::{Failure, failure_of};
 pub use format::Format;
 pub use jinja::STACK as RENDERING_STACK;
@@ -56,16 +56,27 @@ pub enum SeedFile {
     NetworkConfig,
     /// GRUB's configuration: no file of a seed, but a template like theirs.
     GrubCfg,
+    /// The user-data of a box that comes with DGX OS: on a stick, and served to nobody.
+    DgxOs,
 }
 
 impl SeedFile {
-    /// Every file of a seed, and GRUB's.
-    pub const ALL: [Self; 5] = [
+    /// Whatever is rendered from a template.
+    pub const ALL: [Self; 6] = [
         Self::UserData,
         Self::MetaData,
         Self::VendorData,
         Self::NetworkConfig,
         Self::GrubCfg,
+        Self::DgxOs,
+    ];
+
+    /// The files of a seed.
+    pub const OF_SEED: [Self; 4] = [
+        Self::UserData,
+        Self::MetaData,
+        Self::VendorData,
+        Self::NetworkConfig,
     ];
 
     /// The name in a seed's URL.
@@ -76,13 +87,14 @@ impl SeedFile {
             Self::VendorData => "vendor-data",
             Self::NetworkConfig => "network-config",
             Self::GrubCfg => "grub.cfg",
+            Self::DgxOs => "dgx-os",
         }
     }
 
     /// The file of that name in a seed's URL.
     pub fn from_name(name: &str) -> Option<Self> {
-        let of_seed = |file: &Self| *file != Self::GrubCfg && file.name() == name;
-        Self::ALL.into_iter().find(of_seed)
+        let mut files = Self::OF_SEED.into_iter();
+        files.find(|file| file.name() == name)
     }
 
     /// The template's file name.
@@ -93,6 +105,7 @@ impl SeedFile {
             Self::VendorData => "vendor-data.yaml.j2",
             Self::NetworkConfig => "network-config.yaml.j2",
             Self::GrubCfg => "grub.cfg.j2",
+            Self::DgxOs => "dgx-os.yaml.j2",
         }
     }
 }
@@ -216,7 +229,7 @@ impl Templates {
         let embedded = |name| self.embedded.get_template(name)?.render(context.clone());
         let (text, origin) = match (file, staged.source(file)) {
             (SeedFile::VendorData | SeedFile::NetworkConfig, _) => (String::new(), Origin::Nothing),
-            (SeedFile::MetaData | SeedFile::GrubCfg, _) => {
+            (SeedFile::MetaData | SeedFile::GrubCfg | SeedFile::DgxOs, _) => {
                 (embedded(file.template())?, Origin::Embedded)
             }
             (SeedFile::UserData, Source::NotStaged) => match embedded(file.template()) {
@@ -325,6 +338,7 @@ fn embedded_text(name: &str) -> Option<&'static str> {
         (SeedFile::UserData.template(), embedded::USER_DATA),
         (SeedFile::MetaData.template(), embedded::META_DATA),
         (SeedFile::GrubCfg.template(), embedded::GRUB_CFG),
+        (SeedFile::DgxOs.template(), embedded::DGX_OS),
         (FALLBACK, embedded::FALLBACK),
     ];
     let found = texts.into_iter().find(|(known, _)| *known == name);

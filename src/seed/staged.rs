@@ -255,7 +255,8 @@ pub(super) fn check(
     stands_in: impl Fn(&str) -> bool,
 ) -> Result<(), Fault> {
     let outcome = match (file, Format::of(text)) {
-        (SeedFile::MetaData, _) | (SeedFile::UserData, Some(Format::CloudConfig)) => {
+        (SeedFile::MetaData, _)
+        | (SeedFile::UserData | SeedFile::DgxOs, Some(Format::CloudConfig)) => {
             yaml::check_mapping(text)
         }
         // Where these hold nothing, it is as if there were none.
@@ -263,8 +264,9 @@ pub(super) fn check(
             yaml::check_mapping_if_any(text)
         }
         (SeedFile::VendorData, None) if yaml::root(text) == Ok(Root::Nothing) => Ok(()),
-        (SeedFile::UserData | SeedFile::VendorData, Some(_)) | (SeedFile::GrubCfg, _) => Ok(()),
-        (SeedFile::UserData | SeedFile::VendorData, None) => {
+        (SeedFile::UserData | SeedFile::DgxOs | SeedFile::VendorData, Some(_))
+        | (SeedFile::GrubCfg, _) => Ok(()),
+        (SeedFile::UserData | SeedFile::DgxOs | SeedFile::VendorData, None) => {
             let reason = "the rendered text does not begin with #cloud-config, #! or another header that cloud-init knows";
             return Err(Fault::new(name, reason));
         }

@@ -198,7 +198,7 @@ impl Check<'_> {
     /// Finds what the installer would not take, and notes what of a file cannot be tried here.
     fn look_into(&mut self, file: SeedFile, whose: Whose, name: String, text: &str) {
         let format = match file {
-            SeedFile::UserData | SeedFile::VendorData => Format::of(text),
+            SeedFile::UserData | SeedFile::DgxOs | SeedFile::VendorData => Format::of(text),
             SeedFile::MetaData | SeedFile::NetworkConfig | SeedFile::GrubCfg => None,
         };
         if file == SeedFile::UserData && format == Some(Format::CloudConfig) {

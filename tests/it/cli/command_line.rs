@@ -193,6 +193,7 @@ fn a_command_fails_where_there_is_no_data_folder() {
         &["check"][..],
         &["check", "--json"],
         &["render", MAC],
+        &["cidata", MAC, "stick.img"],
         &["manifest", "check"],
         &["manifest", "write"],
         &["forget", MAC],
@@ -229,6 +230,11 @@ fn a_wrong_argument_of_a_command_is_told_what_was_expected() {
             "expected an address and a port, such as 10.88.0.1:8088",
         ),
         (&["forget", "no-mac"], "expected six octets"),
+        (&["cidata", MAC], "<FILE>"),
+        (
+            &["cidata", MAC, "stick.img", "--profile", "debian"],
+            "possible values: dgx-os, installer",
+        ),
         (&["completions", "csh"], "possible values: bash"),
         (
             &["check", "--max-clients", "7"],
@@ -247,6 +253,7 @@ fn the_help_of_a_command_lists_only_what_concerns_it() {
     for (command, own) in [
         (&["check"][..], &["--json"][..]),
         (&["render"], &["--reached-at"]),
+        (&["cidata"], &["--profile", "--reached-at", "--force"]),
         (&["manifest", "write"], &["--payload"]),
         (&["manifest", "check"], &[]),
         (&["forget"], &[]),

@@ -8,7 +8,7 @@ use gb10_provision_api::device::heartbeat::{DETAIL_BYTES, Heartbeat};
 use gb10_provision_api::device::installer::{Event, Installations};
 use gb10_provision_api::device::mac::{MacAddr, claimed};
 use gb10_provision_api::seed::yaml::check_mapping;
-use gb10_provision_api::seed::{Device, Format, RENDERING_STACK, SeedFile, Templates};
+use gb10_provision_api::seed::{Device, Format, Onboarding, RENDERING_STACK, SeedFile, Templates};
 use gb10_provision_api::site::{KnownDevice, SiteFiles};
 use gb10_provision_api::store::{CHANGE_TIMEOUT, Store, Subject};
 use serde_json::Value;
@@ -152,6 +152,7 @@ fn any_template_gives_a_device_something_that_cloud_init_reads() {
         known: KnownDevice::default(),
         lan,
         provision_url: format!("http://{lan}"),
+        onboarding: Onboarding::default(),
     };
     let secret = "$6$salt$secret-that-is-nowhere-else";
     let check = move |input: &[u8]| {
