@@ -24,6 +24,7 @@ mod terminal {
 }
 
 mod service {
+    mod credential;
     mod floods;
     mod golden;
     mod life;
