@@ -37,7 +37,7 @@ use crate::excerpt::{excerpt, shown};
 use crate::files::layout;
 use crate::seed::{SeedFile, Templates};
 use crate::service::settings::{Settings, address};
-use crate::service::{self, installed, journal};
+use crate::service::{self, credential, installed, journal};
 use crate::site::SiteFiles;
 
 /// Serves NoCloud seeds and onboarding files to NVIDIA GB10 boxes and records their heartbeats.
@@ -136,7 +136,34 @@ impl Cli {
                     std::process::exit(error.exit_code())
                 });
         }
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| refuse(&error))
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| refuse(&error));
+        cli.take_credential(matches.value_source("fallback_password_hash"));
+        cli
+    }
+
+    /// Takes the credential that systemd passed, unless an option has the setting. A variable may be
+    /// what somebody forgot in the file of settings.
+    fn take_credential(&mut self, source: Option<ValueSource>) {
+        if source == Some(ValueSource::CommandLine) {
+            return;
+        }
+        match credential::own() {
+            Ok(None) => {}
+            Ok(Some(hash)) => {
+                if source == Some(ValueSource::EnvVariable) {
+                    eprintln!(
+                        "note: {} is passed over: the credential {} is there",
+                        credential::SETTING,
+                        credential::NAME
+                    );
+                }
+                self.settings.fallback_password_hash = hash;
+            }
+            Err(reason) => {
+                eprintln!("error: the credential {reason}");
+                std::process::exit(WRONG_SETTING.into())
+            }
+        }
     }
 
     /// Does what the command line says.

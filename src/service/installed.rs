@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::credential;
 use crate::tools;
 
 /// The unit of the service.
@@ -22,10 +23,26 @@ const TIMEOUT: u32 = 3;
 const ENVIRONMENT: &str = "Environment=";
 const ENVIRONMENT_FILES: &str = "EnvironmentFiles=";
 
-/// The variables that the unit sets, drop-ins and its file of settings included. None where no
-/// service is installed, or no systemd runs.
+/// The variables that the unit sets, drop-ins, its file of settings and its credential included. None
+/// where no service is installed, or no systemd runs.
 pub fn environment() -> BTreeMap<String, String> {
-    read(|note| eprintln!("note: {note}"))
+    let note = |note: String| eprintln!("note: {note}");
+    let mut variables = read(note);
+    if variables.is_empty() {
+        return variables;
+    }
+    // As in the service, it goes before the variable.
+    match credential::of_service() {
+        Ok(Some(hash)) => _ = variables.insert(credential::SETTING.to_owned(), hash),
+        Ok(None) => {}
+        // Whom it does not concern was told of the file of settings, which is for root, too.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) => note(format!(
+            "the credential {} is left out: {error}",
+            credential::NAME
+        )),
+    }
+    variables
 }
 
 /// How the installed service is.

@@ -1,5 +1,6 @@
 //! The life of the process: sockets in, ready, reload, drain, stop.
 
+pub mod credential;
 pub mod installed;
 pub mod journal;
 mod limits;

@@ -18,7 +18,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib.sh"
 # shellcheck disable=SC2034 # used by tests
 source_tree=$(cd "$here/../.." && pwd)
+# The Debian that hosts run, and devices unless a test says otherwise. Every test is of Debian 12,
+# unless its name says otherwise.
+export SUITE=${SUITE-bookworm}
 topic=$(basename "$0")
+[[ $SUITE == bookworm ]] || topic=$SUITE/$topic
 
 url=http://10.88.0.1:8088
 wan_ip=203.0.113.2

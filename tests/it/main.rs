@@ -25,6 +25,7 @@ mod terminal {
 }
 
 mod service {
+    mod credential;
     mod floods;
     mod golden;
     mod life;
