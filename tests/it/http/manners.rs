@@ -97,8 +97,9 @@ fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
 fn what_is_not_served_is_a_404_problem() {
     let service = Start::fresh().service();
     for target in [
-        "/",
         "/favicon.ico",
+        "/board",
+        "/board/",
         "/cloud-init",
         "/cloud-init/",
         "/cloud-init/other-data",
@@ -112,7 +113,6 @@ fn what_is_not_served_is_a_404_problem() {
         "/healthz%2f",
         "*",
         "/%ff",
-        "/?mac=3c:6d:66:0a:1b:2c",
     ] {
         let answer = service.get(target);
         let problem = answer.problem(404);
@@ -122,7 +122,7 @@ fn what_is_not_served_is_a_404_problem() {
                 "type": "about:blank",
                 "title": "Not Found",
                 "status": 404,
-                "detail": "no such route: expected one of /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz",
+                "detail": "no such route: expected one of /, /board/…, /boot/…, /cloud-init/…, /onboard/…, /images/…, /bootaa64.efi, /grubaa64.efi, /heartbeat, /report/…, /logs/…, /clients, /metrics, /healthz",
             }),
             "{target}"
         );
@@ -551,7 +551,7 @@ fn healthz_says_what_works() {
         (health.status, health.text()),
         (
             200,
-            r#"{"status":"ok","version":"0.1.0","state_writable":true,"template_renders":true,"clients":1,"peers_refused":0,"connections_over_limit":0}"#
+            r#"{"status":"ok","version":"0.1.0","state_writable":true,"template_renders":true,"clients":1,"ready":0,"on_their_way":1,"failed":0,"stalled":0,"peers_refused":0,"connections_over_limit":0}"#
         )
     );
     // It leaves nothing behind.
