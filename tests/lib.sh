@@ -249,8 +249,10 @@ install_missing() {
         echo "not installed, for that needs root or sudo; tests that need them are skipped: ${missing[*]}"
     else
         echo "installing with apt-get: ${missing[*]}"
+        # A fresh machine may be installing its updates just now.
         as_root env DEBIAN_FRONTEND=noninteractive sh -c \
-            'apt-get -qq update && apt-get -qq install --no-install-recommends "$@" >/dev/null' sh "${missing[@]}" \
+            'get() { apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+            get update && get install --no-install-recommends "$@" >/dev/null' sh "${missing[@]}" \
             || echo "apt-get failed, tests that need them are skipped: ${missing[*]}"
     fi
 }
