@@ -27,7 +27,7 @@ pub use self::silence::SilenceWatch;
 use self::waiting::Waiting;
 use crate::device::boot::{Asked, Boot, Decision};
 use crate::device::fetches::{Fetch, Fetches};
-use crate::device::heartbeat::{Report, Sender};
+use crate::device::heartbeat::{Checked, Report, Sender};
 use crate::device::installer::{Event, Installations};
 use crate::device::mac::MacAddr;
 use crate::device::record::Limits;
@@ -125,6 +125,7 @@ impl Recorder {
             stage: Stage::Install,
             phase: milestone.phase,
             detail: Some(milestone.detail),
+            checked: Checked::default(),
             is_addition: false,
         };
         let place = Waiting::place(&self.waiting, &report)?;

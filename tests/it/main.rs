@@ -71,6 +71,7 @@ mod recorder {
 }
 
 mod device {
+    mod facts;
     mod installer;
     mod mac;
     mod silence;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gb10_provision_api::device::heartbeat::{Report, Sender};
+use gb10_provision_api::device::heartbeat::{Checked, Report, Sender};
 use gb10_provision_api::device::mac::{MacAddr, MacSource};
 use gb10_provision_api::device::record::Limits;
 use gb10_provision_api::device::stage::{Phase, Stage};
@@ -65,6 +65,7 @@ impl Bench {
             stage,
             phase,
             detail: None,
+            checked: Checked::default(),
             is_addition: false,
         };
         self.recorder.heartbeat(report).await.unwrap();
