@@ -104,6 +104,7 @@ mod seed {
 }
 
 mod site {
+    mod baseline;
     mod devices;
 }
 
