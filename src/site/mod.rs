@@ -14,6 +14,7 @@ mod names;
 mod oddities;
 pub mod password;
 mod staged_json;
+pub mod suggestion;
 mod time_zone;
 mod values;
 

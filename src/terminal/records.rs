@@ -8,6 +8,7 @@ use crate::device::story::Story;
 use crate::device::view::{Row, Totals};
 use crate::files::layout;
 use crate::logs;
+use crate::site::suggestion::{Suggestion, suggest};
 use crate::site::{Known, SiteFiles};
 use crate::store::{self, Clients, StoreError};
 
@@ -77,5 +78,15 @@ impl Records {
         story.row.role = devices.role(primary);
         story.logs = logs::names(&self.logs, [primary].into_iter().chain(ports));
         Some(story)
+    }
+
+    /// What `devices.json` could say of that box, where it sent facts.
+    pub fn suggestion(&self, story: &Story) -> Option<Suggestion> {
+        let (row, devices) = (&story.row, &self.known.devices);
+        let mac = devices.primary(row.mac);
+        let is_on_record = |port| port != row.mac && self.clients.has(port);
+        let hostname = row.hostname.as_deref();
+        let facts = story.facts.as_ref()?;
+        Some(suggest(mac, hostname, facts, devices, is_on_record))
     }
 }

@@ -11,6 +11,7 @@ mod release;
 mod support;
 
 mod cli {
+    mod baseline;
     mod cidata;
     mod clients;
     mod command_line;
