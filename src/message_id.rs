@@ -47,3 +47,5 @@ pub const IMAGE_STAGED: &str = "46bca341e1704b0894723bbda42b2201";
 pub const IMAGE_REMOVED: &str = "af6a5d9f342e46d9af90413c679e9581";
 /// The log of an installation that fails is kept.
 pub const INSTALL_LOG_KEPT: &str = "9a1ddc0ed3be40389b85719d8d265b00";
+/// A device has a version that the baseline does not allow, and had none before.
+pub const DEVICE_DRIFTED: &str = "20bdbb961fc741eea1a3bfb826c6f8a5";

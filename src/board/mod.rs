@@ -49,6 +49,8 @@ pub struct Board {
     shown: BTreeMap<MacAddr, Shown>,
     gone: BTreeMap<MacAddr, u64>,
     totals: Totals,
+    /// How many boxes are outside the baseline.
+    drifting: usize,
     notices: Notices,
     /// The day that the times of rows are told for.
     day: Date,
@@ -98,6 +100,7 @@ struct News {
     day: Date,
     now: Rfc3339,
     totals: Totals,
+    drifting: usize,
     notices: Notices,
     /// Whether these rows are all.
     whole: bool,
@@ -115,6 +118,7 @@ impl Board {
             shown: BTreeMap::new(),
             gone: BTreeMap::new(),
             totals: Totals::default(),
+            drifting: 0,
             notices: Notices::default(),
             day: day(begun),
             news: None,
@@ -171,6 +175,8 @@ impl Board {
         if has_changed {
             self.version = next;
             self.totals = self.rows().map(|shown| shown.row.standing).collect();
+            let drifting = self.rows().filter(|shown| !shown.row.drift.is_empty());
+            self.drifting = drifting.count();
             self.news = None;
         }
         Ok(())
@@ -185,7 +191,7 @@ impl Board {
         let mut rows: Vec<&Shown> = self.rows().collect();
         rows.sort_by_cached_key(|shown| shown.row.order());
         let rows = rows.iter().map(|shown| shown.html.as_str()).collect();
-        pages.board(self.mark(), self.totals, self.notices, rows, self.day, now)
+        pages.board(self, rows, now)
     }
 
     /// What is new since a mark, as an event, and the mark that it leads to; none where nothing is.
@@ -217,6 +223,7 @@ impl Board {
             day: self.day,
             now: Rfc3339(now),
             totals: self.totals,
+            drifting: self.drifting,
             notices: self.notices,
             whole: from == 0,
             rows: newer.map(|shown| shown.html.as_str()).collect(),

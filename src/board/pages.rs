@@ -8,10 +8,11 @@ use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, contex
 use serde::Serialize;
 
 use super::line::{self, Line};
-use super::{Mark, Notices, VERSION};
+use super::{Board, Mark, VERSION};
+use crate::device::facts::{Drift, Facts};
 use crate::device::history::Rfc3339;
 use crate::device::story::Story;
-use crate::device::view::{Row, Totals};
+use crate::device::view::Row;
 use crate::embedded::board as embedded;
 
 /// The templates, compiled.
@@ -42,20 +43,18 @@ impl Pages {
     /// The page of all boxes; `rows` are rendered already.
     pub(super) fn board(
         &self,
-        mark: Mark,
-        totals: Totals,
-        notices: Notices,
+        board: &Board,
         rows: String,
-        day: Date,
         now: Timestamp,
     ) -> Result<String, Error> {
         self.0.get_template("board.html")?.render(context! {
             here => Value::from_safe_string("/".to_owned()),
-            mark => mark.to_string(),
-            totals => Serde(totals),
-            notices => Serde(notices),
+            mark => board.mark().to_string(),
+            totals => Serde(board.totals),
+            drifting => board.drifting,
+            notices => Serde(board.notices),
             rows => Value::from_safe_string(rows),
-            day => day.to_string(),
+            day => board.day.to_string(),
             now => Rfc3339(now).to_string(),
             time => line::whole_time(now),
         })
@@ -98,6 +97,20 @@ impl Pages {
                 template => fetch.template(),
             }
         });
+        let warnings = story.warnings_by_stage.iter().flat_map(|of| {
+            of.warnings.iter().map(|warning| {
+                context! {
+                    stage => of.stage.as_str(),
+                    check => warning.check.as_str(),
+                    reason => warning.reason.as_str(),
+                    waived => warning.waived,
+                }
+            })
+        });
+        let facts = story.facts.as_ref().map(Facts::lines).unwrap_or_default();
+        let facts = facts.into_iter();
+        let facts = facts.map(|(name, fact)| context! { name => name, fact => fact });
+        let drift = row.drift.iter().map(Drift::to_string);
         self.0.get_template("story.html")?.render(context! {
             mark => mark.to_string(),
             now => Rfc3339(now).to_string(),
@@ -123,6 +136,10 @@ impl Pages {
             fetches => fetches.collect::<Vec<_>>(),
             events => events.rev().collect::<Vec<_>>(),
             events_dropped => story.events_dropped,
+            drift => drift.collect::<Vec<_>>(),
+            warnings => warnings.collect::<Vec<_>>(),
+            facts => facts.collect::<Vec<_>>(),
+            facts_at => whole(story.facts_at),
         })
     }
 }

@@ -87,7 +87,7 @@ fn write(settings: &Settings, options: &Options, seed: &mut SeedOf) -> Result<()
     check_place(image, options.force)
         .map_err(|reason| one(format!("{}: {reason}", image.display())))?;
     let time = time().map_err(one)?;
-    let faults = seed.site_files.faults().into_iter();
+    let faults = seed.site_files.faults_of_boots().into_iter();
     let mut faults: Vec<_> = faults
         .map(|fault| format!("{}/{fault}", settings.data_path.display()))
         .collect();

@@ -16,6 +16,7 @@ use crate::device::story::Story;
 use crate::device::view::{Row, Standing, Totals};
 use crate::service::installed::{self, State};
 use crate::service::settings::Settings;
+use crate::site::suggestion::Suggestion;
 use crate::store::{self, StoreError};
 use crate::terminal::records::Records;
 use crate::terminal::table::Table;
@@ -37,6 +38,9 @@ pub struct Options {
     /// Print one JSON object, for machines
     #[arg(long)]
     json: bool,
+    /// Print what devices.json could say of that box, by the facts that it sent
+    #[arg(long, requires = "mac", conflicts_with_all = ["json", "watch"])]
+    suggest_device: bool,
     /// Live, until q is pressed
     #[arg(long, conflicts_with = "json")]
     watch: bool,
@@ -159,6 +163,9 @@ fn one(settings: &Settings, options: &Options, records: &Records, mac: MacAddr) 
     let Some(told) = records.story(mac) else {
         return failed(&format!("no box with that MAC is on record: {mac}"));
     };
+    if options.suggest_device {
+        return suggest(records, &told);
+    }
     let service = installed::state(&settings.data_path);
     if options.json {
         return json(&One {
@@ -174,6 +181,19 @@ fn one(settings: &Settings, options: &Options, records: &Records, mac: MacAddr) 
         None => line.text,
     });
     printed(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn suggest(records: &Records, story: &Story) -> ExitCode {
+    let Some(Suggestion { entry, notes }) = records.suggestion(story) else {
+        return failed(&format!(
+            "{} has sent no facts: a box does when it is verified",
+            story.row.mac
+        ));
+    };
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    printed(&clean_json(&entry))
 }
 
 fn live(

@@ -123,7 +123,7 @@ fn staged(report: &Report) -> Vec<Check> {
     };
     vec![
         judge("templates", "the templates", &templates),
-        judge("site", "site.json and devices.json", &site),
+        judge("site", "site.json, devices.json and baseline.json", &site),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arm;
+mod baseline;
 mod boot;
 mod check;
 mod cidata;
@@ -30,6 +31,7 @@ use listenfd::ListenFd;
 use tracing::error;
 
 use self::arm::Which;
+use self::baseline::BaselineAction;
 use self::boot::BootAction;
 use self::manifest::ManifestAction;
 use crate::device::mac::MacAddr;
@@ -83,6 +85,12 @@ enum Command {
         /// What to do with it.
         #[command(subcommand)]
         action: ManifestAction,
+    },
+    /// Make the list of versions that boxes may have, {DATA_PATH}/baseline.json
+    Baseline {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: BaselineAction,
     },
     /// Stage, list or remove what boxes boot from the network, {DATA_PATH}/boot
     Boot {
@@ -195,6 +203,7 @@ impl Cli {
             }) => render::run(&settings, mac, file, reached_at),
             Some(Command::Cidata(options)) => cidata::run(&settings, &options),
             Some(Command::Manifest { action }) => manifest::run(&settings, &action),
+            Some(Command::Baseline { action }) => baseline::run(&settings, &action),
             Some(Command::Boot { action }) => boot::run(&settings, action),
             Some(Command::Doctor(options)) => doctor::run(&settings, options),
             Some(Command::Clients(options)) => clients::run(&settings, &options),

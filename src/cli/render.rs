@@ -17,7 +17,7 @@ pub(super) fn run(
     reached_at: SocketAddr,
 ) -> ExitCode {
     let mut seed = SeedOf::new(settings, mac, reached_at);
-    for fault in seed.site_files.faults() {
+    for fault in seed.site_files.faults_of_boots() {
         eprintln!("{}/{fault}", settings.data_path.display());
     }
     let (rendered, files) = match seed.render(settings, file) {

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::history::compact;
+use super::compact::compact;
 
 /// The fields of an object, in the order in which they were first set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -5,10 +5,14 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::facts::Facts;
+use super::fields::Fields;
 use super::mac::{MacAddr, MacSource, claimed};
 use super::stage::{Phase, Stage};
+use super::warning::{self, Warning};
 
 /// Longest `detail` of a heartbeat, in bytes of UTF-8.
 pub const DETAIL_BYTES: usize = 4096;
@@ -24,6 +28,17 @@ pub struct Heartbeat {
     pub phase: Phase,
     /// What was checked or found, in the device's own words.
     pub detail: Option<Detail>,
+    /// What the checks found, for programs.
+    pub checked: Checked,
+}
+
+/// What a device's checks found, as far as programs are to understand it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What the device is: kept until it sends newer ones.
+    pub facts: Option<Facts>,
+    /// What is not as it should be, and did not end the stage.
+    pub warnings: Vec<Warning>,
 }
 
 /// The `detail` of a heartbeat: a text of at most [`DETAIL_BYTES`].
@@ -121,12 +136,53 @@ impl Heartbeat {
             Value::Null => return Err(HeartbeatError::NotAnObject("null")),
             _ => return Err(HeartbeatError::NotAnObject("a single value")),
         };
+        let mac = optional::<ClaimedMac>(&mut object, "mac", &[])?.and_then(|claimed| claimed.0);
+        let stage = required(&mut object, "stage", Stage::NAMES)?;
+        let phase = required(&mut object, "phase", Phase::NAMES)?;
+        let detail = optional(&mut object, "detail", &[])?;
+        let has_facts = !matches!(object.get("facts"), None | Some(Value::Null));
         Ok(Self {
-            mac: optional::<ClaimedMac>(&mut object, "mac", &[])?.and_then(|claimed| claimed.0),
-            stage: required(&mut object, "stage", Stage::NAMES)?,
-            phase: required(&mut object, "phase", Phase::NAMES)?,
-            detail: optional(&mut object, "detail", &[])?,
+            mac,
+            stage,
+            phase,
+            detail,
+            checked: Checked {
+                facts: has_facts.then(|| facts(body)).transpose()?,
+                warnings: warnings(object.remove("warnings"), phase)?,
+            },
         })
+    }
+}
+
+/// The facts in the body of a heartbeat, to the letter: a [`Value`] would lose their order, and the
+/// digits of long numbers.
+fn facts(body: &[u8]) -> Result<Facts, HeartbeatError> {
+    let fields: Fields =
+        serde_json::from_slice(body).map_err(|error| HeartbeatError::NotJson(error.to_string()))?;
+    let facts = fields.get::<Box<RawValue>>("facts").unwrap_or_default();
+    Facts::received(&facts).map_err(|reason| wrong("facts", reason))
+}
+
+/// The warnings of a stage, which come when it has ended.
+fn warnings(value: Option<Value>, phase: Phase) -> Result<Vec<Warning>, HeartbeatError> {
+    let warnings = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(value) => warning::received(value).map_err(|reason| wrong("warnings", reason))?,
+    };
+    match phase {
+        Phase::Start | Phase::Progress if !warnings.is_empty() => {
+            let reason = format!("came with the phase {phase}: expected done or fail");
+            Err(wrong("warnings", reason))
+        }
+        _ => Ok(warnings),
+    }
+}
+
+fn wrong(field: &'static str, reason: String) -> HeartbeatError {
+    HeartbeatError::Field {
+        field,
+        reason,
+        allowed: &[],
     }
 }
 
@@ -193,6 +249,8 @@ pub struct Report {
     pub phase: Phase,
     /// The device's own words.
     pub detail: Option<Detail>,
+    /// What its checks found, for programs.
+    pub checked: Checked,
     /// Whether it tells more of what is on record already: an installer that failed reports why by
     /// its webhook, and then the end of its log by an error command.
     pub is_addition: bool,

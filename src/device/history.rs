@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, Value};
 use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 
+use super::compact::{compact, has_line_breaks};
 use super::fields::Fields;
 use super::heartbeat::Detail;
 use super::mac::MacAddr;
@@ -263,32 +264,6 @@ fn end_of_first(values: &[u8]) -> usize {
         }
     }
     values.len()
-}
-
-/// Whether a text goes over more than one line.
-fn has_line_breaks(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.contains(&b'\n') || bytes.contains(&b'\r')
-}
-
-/// The same JSON on one line: without the white space between tokens.
-pub fn compact(value: &RawValue) -> Box<RawValue> {
-    let text = value.get();
-    if !has_line_breaks(text) {
-        return value.to_owned();
-    }
-    let (mut in_string, mut escaped) = (false, false);
-    let kept = text.chars().filter(|&c| {
-        let keep = in_string || !c.is_ascii_whitespace();
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = in_string,
-            '"' => in_string = !in_string,
-            _ => {}
-        }
-        keep
-    });
-    RawValue::from_string(kept.collect()).unwrap_or_else(|_| value.to_owned())
 }
 
 /// One entry of the history.

@@ -86,6 +86,12 @@ impl MacAddr {
         self.to_string().replace(':', "-")
     }
 
+    /// Whether software made it up, for a bridge, a container or a virtual machine: IEEE 802 has a
+    /// bit for addresses that no vendor gave out.
+    pub fn is_made_up(&self) -> bool {
+        self.0[0] & 2 != 0
+    }
+
     /// The address of six octets in network order.
     pub fn from_octets(octets: [u8; 6]) -> Result<Self, MacError> {
         let text = MacAddrText(octets);

@@ -1,7 +1,9 @@
 //! What a device is, says and becomes: pure, without a clock, a file or a socket.
 
 pub mod boot;
+pub mod compact;
 pub mod event_text;
+pub mod facts;
 pub mod fetches;
 pub mod fields;
 pub mod heartbeat;
@@ -14,3 +16,4 @@ pub mod silence;
 pub mod stage;
 pub mod story;
 pub mod view;
+pub mod warning;

@@ -5,14 +5,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
+use super::facts::Facts;
 use super::fetches::Fetch;
 use super::history::{PastReport, Rfc3339};
 use super::mac::MacAddr;
 use super::record::ClientRecord;
 use super::stage::Phase;
 use super::view::Row;
+use super::warning::OfStage;
 
 /// All that is on record of one box, as operators read it.
+#[skip_serializing_none]
 #[derive(Debug, Clone, Serialize)]
 pub struct Story {
     /// Its line.
@@ -26,6 +29,12 @@ pub struct Story {
     pub events: Vec<PastReport>,
     /// How many older events the limits dropped.
     pub events_dropped: u64,
+    /// What its checks warn of, by their stages.
+    pub warnings_by_stage: Vec<OfStage>,
+    /// What it said of itself last.
+    pub facts: Option<Facts>,
+    /// When that arrived.
+    pub facts_at: Option<Rfc3339>,
     /// The logs of its failed installations that are kept, by the names of their files; whoever has
     /// the folder at hand sets them.
     pub logs: Vec<String>,
@@ -64,6 +73,9 @@ impl Story {
             fetches: fetches.unwrap_or_default(),
             events,
             events_dropped: record.events_dropped(),
+            warnings_by_stage: record.warnings(),
+            facts: record.facts(),
+            facts_at: record.facts_at(),
             logs: Vec::new(),
         }
     }

@@ -13,11 +13,12 @@ use serde::Serialize;
 use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 
 use super::boot::{Boot, Decision};
+use super::facts::{Drift, Versions};
 use super::fetches::SeedFetches;
 use super::history::{PastReport, Rfc3339};
 use super::mac::MacAddr;
 use super::record::ClientRecord;
-use super::stage::{Phase, Stage, UnknownName, named};
+use super::stage::{Phase, UnknownName, named};
 
 named! {
     /// How a device stands.
@@ -28,18 +29,19 @@ named! {
     Stalled = "stalled",
     /// Neither ready nor failed.
     OnItsWay = "on-its-way",
-    /// Its last report is that it is ready.
+    /// Its last report is that it is ready, or it is being checked again since.
     Ready = "ready",
 }
 
 impl Standing {
     /// How the device of this record stands.
     pub fn of(record: &ClientRecord) -> Self {
-        match (record.current_phase(), record.current_stage()) {
+        match record.current_phase() {
             _ if record.is_given_up() => Self::Failed,
-            (Some(Phase::Fail), _) => Self::Failed,
-            (Some(Phase::Done), Some(stage)) if stage == Stage::Ready.name() => Self::Ready,
+            Some(Phase::Fail) => Self::Failed,
+            _ if record.is_ready() => Self::Ready,
             _ if record.is_stalled() => Self::Stalled,
+            _ if record.is_rechecking() => Self::Ready,
             _ => Self::OnItsWay,
         }
     }
@@ -68,6 +70,10 @@ named! {
     Fallback = "fallback",
     /// Its last report came from an address that ARP has for another box.
     MacContradicted = "mac-contradicted",
+    /// A part of it is of a version that the baseline does not allow.
+    Drift = "drift",
+    /// Its checks warn of something.
+    Warnings = "warnings",
 }
 
 impl Trouble {
@@ -80,6 +86,8 @@ impl Trouble {
             Self::Reinstalling => "reinstalling",
             Self::Fallback => "got the fallback",
             Self::MacContradicted => "MAC contradicted by ARP",
+            Self::Drift => "outside the baseline",
+            Self::Warnings => "warnings",
         }
     }
 }
@@ -176,6 +184,14 @@ pub struct Row {
     pub reported: Option<Rfc3339>,
     /// What is wrong, the worst first.
     pub troubles: Vec<Trouble>,
+    /// How many warnings of its checks are on record, those that the site waived among them.
+    pub warnings: usize,
+    /// Its parts that are outside the baseline; whoever has that at hand sets them, by
+    /// [`Row::judge`].
+    pub drift: Vec<Drift>,
+    /// The versions by which that is judged.
+    #[serde(skip)]
+    pub versions: Versions,
     /// The user-data that it was served last.
     pub served: Option<Served>,
     /// What it was told to boot last.
@@ -216,11 +232,26 @@ impl Row {
             heard,
             reported,
             troubles: troubles(record, last),
+            warnings: record.warnings().iter().map(|of| of.warnings.len()).sum(),
+            drift: Vec::new(),
+            versions: record.versions(),
             served: record
                 .seed()
                 .and_then(|seed| Served::of(&seed, record.last_heartbeat())),
             told: record.told().and_then(|boot| Told::of(&boot)),
         }
+    }
+
+    /// Enters which of its parts are outside the baseline.
+    pub fn judge(&mut self, drift: Vec<Drift>) {
+        self.troubles.retain(|trouble| *trouble != Trouble::Drift);
+        if !drift.is_empty() {
+            let is_less = |trouble: &Trouble| *trouble == Trouble::Warnings;
+            let place = self.troubles.iter().position(is_less);
+            let place = place.unwrap_or(self.troubles.len());
+            self.troubles.insert(place, Trouble::Drift);
+        }
+        self.drift = drift;
     }
 
     /// Where it stands, in words: its stage and phase, or how far it came without a report.
@@ -266,6 +297,7 @@ fn troubles(record: &ClientRecord, last: Option<&PastReport>) -> Vec<Trouble> {
             Trouble::MacContradicted,
             last.is_some_and(|event| event.arp_mac.is_some()),
         ),
+        (Trouble::Warnings, !record.warnings().is_empty()),
     ]
     .into_iter()
     .filter_map(|(trouble, is_there)| is_there.then_some(trouble))

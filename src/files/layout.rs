@@ -7,6 +7,7 @@
 //! | `boot/` | what boxes boot from the network: shim, GRUB, the folder `images` | `boot stage`, `boot remove` |
 //! | `site.json` | the site's values for templates | the operator |
 //! | `devices.json` | what is known of single devices | the operator |
+//! | `baseline.json` | which versions boxes may have | the operator, `baseline from` |
 //! | `state/clients.json` | the devices' records | the service |
 //! | `state/clients.json.lock` | locked by whoever changes the records | the service |
 //! | `state/logs/` | logs of installations that failed | the service |
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 pub const SITE_FILE: &str = "site.json";
 /// What is known of single devices.
 pub const DEVICES_FILE: &str = "devices.json";
+/// Which versions boxes may have.
+pub const BASELINE_FILE: &str = "baseline.json";
 
 /// GRUB's configuration for TFTP, below the boot folder.
 pub const GRUB_CFG: &str = "grub/grub.cfg";

@@ -90,9 +90,9 @@ fn update(app: &App) -> Result<(), ApiError> {
     block_in_place(|| {
         let mut board = app.board.board();
         // Looked up in turn: the board never goes back to what another caller knew before.
-        let (clients, devices) = (app.store.latest(), app.site_files.devices());
-        let role = |mac| devices.role(mac);
-        board.show(pages, clients.rows(), role, notices, Timestamp::now())
+        let (clients, known) = (app.store.latest(), app.site_files.known());
+        let (rows, role) = (known.rows(clients.rows()), |mac| known.devices.role(mac));
+        board.show(pages, rows, role, notices, Timestamp::now())
     })
     .map_err(failed)
 }
@@ -130,11 +130,11 @@ pub async fn story(
     // Read before the records: what changes in between is shown twice rather than missed.
     let mark = app.board.board().mark();
     let story = current(&app).await?.story(mac);
-    let mut story = story.ok_or(ApiError::NoSuchClient)?;
-    let devices = app.site_files.devices();
-    story.row.role = devices.role(mac);
-    let macs = [mac].into_iter().chain(devices.ports(mac).iter().copied());
-    story.logs = block_in_place(|| app.logs.names(macs));
+    let story = story.ok_or(ApiError::NoSuchClient)?;
+    let known = app.site_files.known();
+    let mut story = known.complete_story(story);
+    let ports = known.devices.ports(mac).iter().copied();
+    story.logs = block_in_place(|| app.logs.names([mac].into_iter().chain(ports)));
     let pages = app.board.pages()?;
     let page = block_in_place(|| pages.story(&story, mark, Timestamp::now()));
     let body = Held::body(Body::from(page.map_err(failed)?), place);

@@ -80,7 +80,7 @@ async fn judge(app: &App, devices: &Devices, sender: Option<&Sender>) -> Verdict
     }
     let mac = sender.mac;
     // What the operator wants is not known then. The journal has the fault.
-    if let Some(fault) = app.site_files.faults().first() {
+    if let Some(fault) = app.site_files.faults_of_boots().first() {
         return Verdict::local(format!(
             "{} has a fault, which the journal tells",
             fault.file

@@ -18,7 +18,7 @@ use crate::device::stage::{Phase, Stage};
 use crate::net::Connection;
 
 /// Largest body of a heartbeat, in bytes.
-const BODY_BYTES: usize = 16 * 1024;
+const BODY_BYTES: usize = 64 * 1024;
 
 /// Answers with the device's updated record, once that is on the disk.
 pub async fn receive(
@@ -33,6 +33,7 @@ pub async fn receive(
         stage,
         phase,
         detail,
+        checked,
     } = Heartbeat::from_json(&body)?;
     let sender = sender(&app, connection, Claim(mac, MacSource::Body)).await?;
     let (mac, ip) = (sender.mac, sender.ip);
@@ -42,6 +43,7 @@ pub async fn receive(
         stage,
         phase,
         detail,
+        checked,
         is_addition: (stage, phase) == (Stage::Install, Phase::Fail),
     };
     let recorded = app.recorder.heartbeat(report).await;

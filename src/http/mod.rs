@@ -1,5 +1,6 @@
 //! What is served: the route table, and the way of every request.
 
+mod baseline;
 pub mod board;
 mod body;
 mod boot;
@@ -113,6 +114,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/grub/grub.cfg", get(boot::configuration))
         .route("/boot/{mac}/grub.cfg", get(boot::decision))
         .route("/boot/{mac}/image.cfg", get(boot::image))
+        .route("/onboard/baseline.json", get(baseline::baseline))
         .route("/onboard/{*path}", get(files::onboarding))
         .route("/bootaa64.efi", get(files::loader))
         .route("/grubaa64.efi", get(files::loader))

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use crate::device::facts::{Drift, Versions};
 use crate::device::heartbeat::{Report, Sender};
 use crate::device::mac::MacAddr;
 use crate::device::record::Noticed;
 use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::{Phase, Stage};
 use crate::device::view::Row;
+use crate::excerpt::shown;
 use crate::message_id;
+use crate::site::Baseline;
 use crate::store::{Changed, StoreError};
+
+/// Most versions, and most patterns, that a line tells of one part.
+const MAX_TOLD: usize = 4;
 
 /// What a report means to an operator, once it is on record and `status` is its answer.
 pub fn announce(report: &Report, is_new: bool, status: u16) {
@@ -57,6 +63,50 @@ pub fn announce(report: &Report, is_new: bool, status: u16) {
         ),
         _ => log!(info, "heartbeat: {mac} at {ip}, {stage} {phase}"),
     }
+}
+
+/// A device that had versions which the baseline allows, or told of none, has others now.
+pub fn announce_drift(report: &Report, baseline: &Baseline, before: &Versions, now: &Versions) {
+    let known = baseline.drift(before);
+    let is_new = |drift: &Drift| known.iter().all(|known| known.field != drift.field);
+    let drift: Vec<Drift> = baseline.drift(now).into_iter().filter(is_new).collect();
+    if drift.is_empty() {
+        return;
+    }
+    let Sender { mac, ip, .. } = &report.sender;
+    let fields: Vec<&str> = drift.iter().map(|drift| drift.field.name()).collect();
+    let fields = fields.join(" ");
+    let found: Vec<String> = drift.iter().map(|drift| told(drift, baseline)).collect();
+    let found = found.join("; ");
+    warn!(
+        message_id = message_id::DEVICE_DRIFTED,
+        gb10.mac = %mac,
+        gb10.ip = %ip,
+        gb10.drift = fields,
+        "outside the baseline: {mac} at {ip}: {found}"
+    );
+}
+
+/// A part outside the baseline, with what it may be.
+fn told(drift: &Drift, baseline: &Baseline) -> String {
+    let listed = |mut texts: Vec<String>| {
+        let more = texts.len().saturating_sub(MAX_TOLD);
+        texts.truncate(MAX_TOLD);
+        let texts = texts.join(", ");
+        match more {
+            0 => texts,
+            more => format!("{texts} and {more} more"),
+        }
+    };
+    let found = drift.found.iter().map(|found| shown(found).into_owned());
+    let allowed = baseline.allowed(drift.field).unwrap_or_default();
+    let allowed = allowed.iter().map(|glob| shown(glob.as_str()).into_owned());
+    format!(
+        "{} {}, expected {}",
+        drift.field,
+        listed(found.collect()),
+        listed(allowed.collect())
+    )
 }
 
 /// What sightings mean, once they are on record.

@@ -21,18 +21,20 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use self::announce::{announce, tell_lost};
+use self::announce::{announce, announce_drift, tell_lost};
 use self::sighted::Sighted;
 pub use self::silence::SilenceWatch;
 use self::waiting::Waiting;
 use crate::device::boot::{Asked, Boot, Decision};
+use crate::device::facts::Versions;
 use crate::device::fetches::{Fetch, Fetches};
-use crate::device::heartbeat::{Report, Sender};
+use crate::device::heartbeat::{Checked, Report, Sender};
 use crate::device::installer::{Event, Installations};
 use crate::device::mac::MacAddr;
 use crate::device::record::Limits;
 use crate::device::sightings::{Seen, Sightings};
 use crate::device::stage::Stage;
+use crate::site::SiteFiles;
 use crate::store::{CHANGE_TIMEOUT, Changed, Clients, Store, StoreError, Subject};
 
 /// Devices that neither the neighbour table nor `devices.json` knows, for each address that reports
@@ -52,9 +54,18 @@ const PAUSES: [u64; 8] = [1, 2, 5, 15, 30, 60, 180, 300];
 /// it must not be overtaken by the device's next one, whatever holds the lock meanwhile.
 const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// A report that is on record.
+struct Entered {
+    report: Report,
+    /// What the facts of the device said before those that came with it.
+    before: Option<Versions>,
+}
+
 /// The way to the record.
 pub struct Recorder {
     store: Arc<Store>,
+    /// What the operator says of boxes.
+    site_files: Arc<SiteFiles>,
     /// What bounds a record.
     limits: Limits,
     /// Devices of which sightings are kept in memory.
@@ -76,9 +87,15 @@ pub struct Recorder {
 
 impl Recorder {
     /// Records in `store`, each record within `limits`, of at most `max_clients` devices.
-    pub fn new(store: Arc<Store>, limits: Limits, max_clients: usize) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        site_files: Arc<SiteFiles>,
+        limits: Limits,
+        max_clients: usize,
+    ) -> Self {
         Self {
             store,
+            site_files,
             limits,
             max_clients,
             installations: Mutex::default(),
@@ -98,7 +115,12 @@ impl Recorder {
     pub async fn heartbeat(self: &Arc<Self>, report: Report) -> Result<Bytes, StoreError> {
         self.enter_sightings_before(report.sender.mac);
         let changed = self.enter(report, CHANGE_TIMEOUT).await?;
-        announce(&changed.outcome, changed.is_new, 200);
+        let Entered { report, before } = &changed.outcome;
+        announce(report, changed.is_new, 200);
+        if let (Some(before), Some(facts)) = (before, &report.checked.facts) {
+            let now = facts.versions();
+            announce_drift(report, &self.site_files.baseline(), before, &now);
+        }
         Ok(changed.record)
     }
 
@@ -125,6 +147,7 @@ impl Recorder {
             stage: Stage::Install,
             phase: milestone.phase,
             detail: Some(milestone.detail),
+            checked: Checked::default(),
             is_addition: false,
         };
         let place = Waiting::place(&self.waiting, &report)?;
@@ -147,7 +170,7 @@ impl Recorder {
     async fn persist(
         &self,
         report: Report,
-        first: impl Future<Output = Result<Changed<Report>, StoreError>>,
+        first: impl Future<Output = Result<Changed<Entered>, StoreError>>,
         answer: oneshot::Sender<Result<(), StoreError>>,
     ) {
         let (mac, ip) = (report.sender.mac, report.sender.ip);
@@ -170,7 +193,7 @@ impl Recorder {
         match outcome {
             Ok(changed) => {
                 let status = if answer.is_closed() { 503 } else { 204 };
-                announce(&changed.outcome, changed.is_new, status);
+                announce(&changed.outcome.report, changed.is_new, status);
                 let _ = answer.send(Ok(()));
             }
             Err(reason) => {
@@ -185,7 +208,7 @@ impl Recorder {
         &self,
         report: Report,
         limit: Duration,
-    ) -> impl Future<Output = Result<Changed<Report>, StoreError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Changed<Entered>, StoreError>> + Send + use<> {
         let admitted = self.admit(&report.sender);
         self.sighted.note(report.sender.mac, self.max_clients);
         let limits = self.limits;
@@ -195,8 +218,10 @@ impl Recorder {
                 is_confirmed: report.sender.is_confirmed,
             };
             self.store.change(subject, limit, move |record| {
+                let has_facts = report.checked.facts.is_some();
+                let before = has_facts.then(|| record.versions());
                 record.enter(&report, limits)?;
-                Ok(report)
+                Ok(Entered { report, before })
             })
         });
         async move { change?.await }

@@ -104,6 +104,7 @@ fn open(settings: &Settings, stopping: Stopping) -> Result<App, StartError> {
     let store = Arc::new(Store::open(layout::state(data_path), max_clients)?);
     let recorder = Recorder::new(
         Arc::clone(&store),
+        Arc::clone(&site_files),
         Limits {
             events: settings.history_limit.get(),
             bytes: settings.record_bytes.get(),

@@ -13,6 +13,9 @@ use crate::message_id;
 
 /// What can be read from a staged JSON file.
 pub trait Parse: Default {
+    /// What comes of it that the file never could be read, as the end of a sentence.
+    const WHILE_UNREAD: &str = "no seed is served until it can";
+
     /// Reads the file's text.
     fn parse(text: &str) -> Result<Self, (Option<Place>, String)>;
 }
@@ -145,7 +148,8 @@ impl<T: Parse> StagedJson<T> {
                 message_id = message_id::STAGED_UNREADABLE,
                 gb10.template = self.name,
                 reason,
-                "a staged file cannot be read, no seed is served until it can: {fault}"
+                "a staged file cannot be read, {}: {fault}",
+                T::WHILE_UNREAD
             ),
             (Some(_), true) => warn!(
                 message_id = message_id::STAGED_UNREADABLE,

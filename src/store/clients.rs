@@ -16,7 +16,7 @@ use super::Subject;
 use super::error::{During, StoreError};
 use super::file::Source;
 use crate::device::boot::Boot;
-use crate::device::history::compact;
+use crate::device::compact::compact;
 use crate::device::mac::MacAddr;
 use crate::device::record::ClientRecord;
 use crate::device::story::Story;

@@ -8,16 +8,17 @@ use crate::device::story::Story;
 use crate::device::view::{Row, Totals};
 use crate::files::layout;
 use crate::logs;
-use crate::site::{Devices, SiteFiles};
+use crate::site::suggestion::{Suggestion, suggest};
+use crate::site::{Known, SiteFiles};
 use crate::store::{self, Clients, StoreError};
 
-/// All records, with what `devices.json` says of the boxes.
+/// All records, with what `devices.json` and `baseline.json` say of the boxes.
 pub struct Records {
     state: PathBuf,
     logs: PathBuf,
     clients: Clients,
     site_files: SiteFiles,
-    devices: Arc<Devices>,
+    known: Known,
 }
 
 impl Records {
@@ -27,24 +28,24 @@ impl Records {
         let site_files = SiteFiles::load(data_path);
         Ok(Self {
             clients: store::read(state.clone())?,
-            devices: site_files.devices(),
+            known: site_files.known(),
             site_files,
             logs: layout::logs(data_path),
             state,
         })
     }
 
-    /// Reads both again where they changed. Tells whether they did.
+    /// Reads all again where they changed. Tells whether they did.
     pub fn refresh(&mut self) -> Result<bool, StoreError> {
-        let devices = self.site_files.devices();
-        let are_devices_new = !Arc::ptr_eq(&devices, &self.devices);
-        self.devices = devices;
+        let known = self.site_files.known();
+        let is_known_new = !known.is_same(&self.known);
+        self.known = known;
         let clients = store::read_if_changed(self.state.clone(), &self.clients)?;
         let are_clients_new = clients.is_some();
         if let Some(clients) = clients {
             self.clients = clients;
         }
-        Ok(are_clients_new || are_devices_new)
+        Ok(are_clients_new || is_known_new)
     }
 
     /// Where they lie.
@@ -59,12 +60,8 @@ impl Records {
 
     /// A line for each box, those that need somebody first.
     pub fn rows(&self) -> Vec<Row> {
-        let rows = self.clients.rows().map(|row| {
-            let mut row = (*row).clone();
-            row.role = self.devices.role(row.mac);
-            row
-        });
-        let mut rows: Vec<Row> = rows.collect();
+        let rows = self.known.rows(self.clients.rows());
+        let mut rows: Vec<Row> = rows.map(Arc::unwrap_or_clone).collect();
         rows.sort_by_cached_key(Row::order);
         rows
     }
@@ -72,12 +69,24 @@ impl Records {
     /// The story of the box that has this MAC, at whichever port. It may be on record under one of
     /// them, from before `devices.json` said that they are one box.
     pub fn story(&self, mac: MacAddr) -> Option<Story> {
-        let primary = self.devices.primary(mac);
-        let ports = self.devices.ports(primary).iter().copied();
+        let devices = &self.known.devices;
+        let primary = devices.primary(mac);
+        let ports = devices.ports(primary).iter().copied();
         let mut macs = [primary, mac].into_iter().chain(ports.clone());
-        let mut story = macs.find_map(|mac| self.clients.story(mac))?;
-        story.row.role = self.devices.role(primary);
+        let story = macs.find_map(|mac| self.clients.story(mac))?;
+        let mut story = self.known.complete_story(story);
+        story.row.role = devices.role(primary);
         story.logs = logs::names(&self.logs, [primary].into_iter().chain(ports));
         Some(story)
+    }
+
+    /// What `devices.json` could say of that box, where it sent facts.
+    pub fn suggestion(&self, story: &Story) -> Option<Suggestion> {
+        let (row, devices) = (&story.row, &self.known.devices);
+        let mac = devices.primary(row.mac);
+        let is_on_record = |port| port != row.mac && self.clients.has(port);
+        let hostname = row.hostname.as_deref();
+        let facts = story.facts.as_ref()?;
+        Some(suggest(mac, hostname, facts, devices, is_on_record))
     }
 }

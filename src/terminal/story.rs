@@ -7,12 +7,16 @@ use crate::device::boot::Decision;
 use crate::device::history::{PastReport, Rfc3339};
 use crate::device::story::{Leg, Story};
 use crate::device::view::{Standing, Told, Trouble};
+use crate::device::warning::Warning;
 
 /// Where the values of a box's fields begin.
 const FIELD: usize = 13;
 
 /// Below so many columns they stand right behind their names.
 const NARROW: usize = 3 * FIELD;
+
+/// The longest name of a fact that others are put in line with.
+const LONGEST_NAME: usize = 20;
 
 /// A line, and whether it is one that needs somebody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,19 @@ pub fn lines(story: &Story, times: Times, columns: usize) -> Vec<Line> {
     let widest = stages.max().unwrap_or(0);
     let legs = story.stages.iter().map(|leg| self::leg(leg, times, widest));
     part("Stages", legs.collect(), 4);
+    part("Warnings", warnings(story), 6);
+    if let Some(facts) = &story.facts {
+        let named = facts.lines().into_iter();
+        let named: Vec<_> = named
+            .map(|(name, fact)| (clean(&name), clean(&fact)))
+            .collect();
+        let widest = named.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+        let widest = widest.min(LONGEST_NAME);
+        let named = named.into_iter();
+        let facts = named.map(|(name, fact)| format!("  {}  {fact}", pad(&name, widest)));
+        let heading = format!("Facts, of {}", moment(story.facts_at, times));
+        part(&heading, facts.collect(), 6);
+    }
     let events = story.events.iter().flat_map(event);
     let heading = match story.events_dropped {
         0 => "Events".to_owned(),
@@ -67,6 +84,7 @@ fn fields(story: &Story, times: Times, columns: usize) -> Vec<Line> {
     let row = &story.row;
     let at = |at| moment(at, times);
     let troubles = row.troubles.iter().copied().map(Trouble::words);
+    let drift = row.drift.iter();
     let mut fields = vec![
         (
             "box",
@@ -77,6 +95,13 @@ fn fields(story: &Story, times: Times, columns: usize) -> Vec<Line> {
         ("role", row.role.as_deref().map(clean).unwrap_or_default()),
         ("state", words(row.standing).to_owned()),
         ("wrong", troubles.collect::<Vec<_>>().join(", ")),
+        (
+            "drift",
+            drift
+                .map(|it| clean(&it.to_string()))
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
         ("stage", stage(row)),
         (
             "detail",
@@ -143,6 +168,19 @@ fn leg(leg: &Leg, times: Times, widest: usize) -> String {
         pad(&took, 6),
         moment(leg.began, times),
     )
+}
+
+/// What the checks of each stage warn of, a line each.
+fn warnings(story: &Story) -> Vec<String> {
+    let of_stages = story.warnings_by_stage.iter();
+    let lines = of_stages.flat_map(|of| {
+        of.warnings.iter().map(|warning| {
+            let waived = if warning.waived { " (waived)" } else { "" };
+            let Warning { check, reason, .. } = warning;
+            clean(&format!("  {}  {check}{waived}: {reason}", of.stage))
+        })
+    });
+    lines.collect()
 }
 
 /// An event: a line, and one more for each further line of the box's words.

@@ -177,6 +177,8 @@ const refresh = (news) => {
   // A screen reader is told what may need somebody, not each report.
   if (said !== (said = needy())) $('said').textContent = said;
   for (const [id, isTrue] of Object.entries(news.notices)) $(id).hidden = !isTrue;
+  $('drift').hidden = !news.drifting;
+  $('drifting').textContent = news.drifting;
 };
 
 // --- a story -----------------------------------------------------------------

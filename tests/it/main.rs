@@ -11,6 +11,7 @@ mod release;
 mod support;
 
 mod cli {
+    mod baseline;
     mod cidata;
     mod clients;
     mod command_line;
@@ -71,6 +72,7 @@ mod recorder {
 }
 
 mod device {
+    mod facts;
     mod installer;
     mod mac;
     mod silence;
@@ -103,6 +105,7 @@ mod seed {
 }
 
 mod site {
+    mod baseline;
     mod devices;
 }
 

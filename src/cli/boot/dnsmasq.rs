@@ -23,7 +23,7 @@ pub(super) fn run(
     given: Option<SocketAddrV4>,
 ) -> ExitCode {
     let site_files = SiteFiles::load(&settings.data_path);
-    for fault in site_files.faults() {
+    for fault in site_files.faults_of_boots() {
         eprintln!("{}/{fault}", settings.data_path.display());
     }
     let boot = layout::boot(&settings.data_path);

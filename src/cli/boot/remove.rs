@@ -46,7 +46,7 @@ fn unless_used(settings: &Settings, boot: &Path, name: &ImageName) -> Result<(),
     }
     let site_files = SiteFiles::load(&settings.data_path);
     let unreadable = site_files
-        .faults()
+        .faults_of_boots()
         .into_iter()
         .map(|fault| format!("it may be, {fault}"));
     let mut reasons: Vec<_> = unreadable.collect();

@@ -192,6 +192,7 @@ pub async fn scrape(
     };
     let view = View {
         clients,
+        known: app.site_files.known(),
         is_writable,
         template_faults: app.templates.faults().len(),
         peers_refused: app.admission.refused(),

@@ -10,9 +10,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
+use crate::device::facts::Part;
 use crate::device::stage::{Phase, Stage};
 use crate::device::view::{Row, Standing, Totals};
 use crate::excerpt::one_line;
+use crate::site::Known;
 use crate::store::Clients;
 
 /// What stands for a stage or phase that this version does not know: such names are anybody's.
@@ -29,6 +31,8 @@ const NAME_CHARS: usize = 64;
 pub struct View {
     /// The records.
     pub clients: Arc<Clients>,
+    /// What the operator's files say of the boxes.
+    pub known: Known,
     /// Whether the next report would go on record.
     pub is_writable: bool,
     /// Faults of templates, `site.json` and `devices.json`.
@@ -42,9 +46,10 @@ pub struct View {
 impl Collector for View {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_service(&mut to)?;
-        let rows: Vec<Arc<Row>> = self.clients.rows().collect();
+        let rows: Vec<Arc<Row>> = self.known.rows(self.clients.rows()).collect();
         encode_standings(rows.iter().map(|row| row.standing).collect(), &mut to)?;
         encode_stages(&rows, &mut to)?;
+        encode_drift(&rows, &mut to)?;
         encode_boxes(&rows, &mut to)
     }
 }
@@ -63,7 +68,7 @@ impl View {
         let faults = describe(
             to,
             "template_faults",
-            "Faults of staged templates, site.json and devices.json",
+            "Faults of staged templates, site.json, devices.json and baseline.json",
         )?;
         gauge(self.template_faults as f64, faults)?;
         let counters = [
@@ -132,6 +137,24 @@ fn encode_stages(rows: &[Arc<Row>], to: &mut DescriptorEncoder<'_>) -> fmt::Resu
         gauge(f64::from(count), devices.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+/// How many boxes are outside the baseline, by the part that is; and those with warnings.
+fn encode_drift(rows: &[Arc<Row>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut devices = describe(
+        to,
+        "drift_devices",
+        "Boxes on record with a version that the baseline does not allow, by the part of the box",
+    )?;
+    for part in Part::ALL {
+        let has_it = |row: &&Arc<Row>| row.drift.iter().any(|drift| drift.field == part);
+        let count = rows.iter().filter(has_it).count();
+        let labels = [("field", part.name())];
+        gauge(count as f64, devices.encode_family(&labels)?)?;
+    }
+    let warned = rows.iter().filter(|row| row.warnings > 0).count();
+    let help = "Boxes on record whose checks warn of something";
+    gauge(warned as f64, describe(to, "warned_devices", help)?)
 }
 
 /// What is told of each box: as many lines as there are records.

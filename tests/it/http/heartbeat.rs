@@ -377,10 +377,10 @@ fn a_detail_has_at_most_4_kib_of_utf_8() {
 }
 
 #[test]
-fn a_body_of_16_kib_is_accepted_and_one_byte_more_is_a_413() {
+fn a_body_of_64_kib_is_accepted_and_one_byte_more_is_a_413() {
     let service = Start::fresh().service();
-    let largest = heartbeat_of(16 * 1024);
-    let larger = heartbeat_of(16 * 1024 + 1);
+    let largest = heartbeat_of(64 * 1024);
+    let larger = heartbeat_of(64 * 1024 + 1);
     assert_eq!(service.post("/heartbeat", &largest).status, 200);
     assert_eq!(post_chunked(service.address, &largest).status, 200);
     for answer in [
@@ -391,7 +391,7 @@ fn a_body_of_16_kib_is_accepted_and_one_byte_more_is_a_413() {
         let problem = answer.problem(413);
         assert_eq!(
             problem["detail"],
-            "the body is too large: at most 16384 bytes are accepted"
+            "the body is too large: at most 65536 bytes are accepted"
         );
     }
     let record = service.get(&format!("/clients/{MAC}")).json();
@@ -624,4 +624,46 @@ fn a_device_that_closes_its_sending_half_still_gets_the_answer() {
     let answer = read_response(&mut stream).unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["current_stage"], "ready");
+}
+
+#[test]
+fn facts_and_warnings_are_on_record_and_wrong_ones_are_a_422_that_changes_nothing() {
+    let service = Start::fresh().service();
+    let post = |body: &Value| service.post("/heartbeat", &body.to_string());
+    let facts = json!({"kernel": "6.17.0-1008-nvidia", "padding": "x".repeat(32 * 1024 - 44)});
+    assert_eq!(facts.to_string().len(), 32 * 1024);
+    let warnings: Vec<Value> = (0..64)
+        .map(|n| json!({"check": format!("check-{n}"), "reason": "\"".repeat(200), "waived": true}))
+        .collect();
+    let body = json!({"mac": MAC, "stage": "verify", "phase": "done", "facts": facts, "warnings": warnings});
+    let answer = post(&body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let record = answer.json();
+    assert_eq!(record["facts"], facts);
+    assert_eq!(record["facts_at"], record["last_heartbeat"]);
+    assert_eq!(record["warnings"], json!({"verify": warnings}));
+    for (field, value, detail) in [
+        ("facts", json!("none"), "facts: a text: expected an object".to_owned()),
+        (
+            "facts",
+            json!({"kernel": "x".repeat(32 * 1024)}),
+            "facts: 32781 bytes long: at most 32768 are kept".to_owned(),
+        ),
+        ("warnings", json!("none"), "warnings: no list: expected a list of objects with check and reason".to_owned()),
+        (
+            "warnings",
+            json!([{"check": "a", "reason": "x"}, {"check": "\u{1b}[2J", "reason": "x"}]),
+            "warnings: [1]: check: \"\\u{1b}[2J\" is no name of a check: expected 1 to 40 lower-case letters, digits and hyphens".to_owned(),
+        ),
+    ] {
+        let mut body = json!({"mac": MAC, "stage": "ready", "phase": "done"});
+        body[field] = value;
+        let problem = post(&body).problem(422);
+        assert_eq!((&problem["field"], &problem["detail"]), (&json!(field), &json!(detail)));
+    }
+    assert_eq!(service.get(&format!("/clients/{MAC}")).json(), record);
+    // It is there after a start, too.
+    let data = service.data.clone();
+    let text = std::fs::read_to_string(data.join("state/clients.json")).unwrap();
+    assert!(text.contains(r#""facts":{"kernel":"#), "{}", &text[..400]);
 }

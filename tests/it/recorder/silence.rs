@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gb10_provision_api::device::heartbeat::{Report, Sender};
+use gb10_provision_api::device::heartbeat::{Checked, Report, Sender};
 use gb10_provision_api::device::mac::{MacAddr, MacSource};
 use gb10_provision_api::device::record::Limits;
 use gb10_provision_api::device::stage::{Phase, Stage};
 use gb10_provision_api::device::view::Standing;
 use gb10_provision_api::recorder::{Recorder, SilenceWatch};
+use gb10_provision_api::site::SiteFiles;
 use gb10_provision_api::store::Store;
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -39,7 +40,8 @@ impl Bench {
             events: 100,
             bytes: 65536,
         };
-        let recorder = Arc::new(Recorder::new(Arc::clone(&store), limits, 64));
+        let site_files = Arc::new(SiteFiles::load(folder.path()));
+        let recorder = Arc::new(Recorder::new(Arc::clone(&store), site_files, limits, 64));
         let onboard = folder.path().to_owned();
         Self {
             watch: SilenceWatch::new(Arc::clone(&recorder), 15 * MINUTE, onboard),
@@ -65,6 +67,7 @@ impl Bench {
             stage,
             phase,
             detail: None,
+            checked: Checked::default(),
             is_addition: false,
         };
         self.recorder.heartbeat(report).await.unwrap();

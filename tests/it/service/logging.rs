@@ -34,7 +34,7 @@ fn a_heartbeat_that_is_too_large_is_one_line_with_its_status_and_reason() {
         json!({"mac": MAC, "stage": "verify", "phase": "done", "detail": "x".repeat(4097)});
     for (body, status, reason) in [
         (&too_long.to_string(), "422", "4097 bytes long"),
-        (&"x".repeat(16 * 1024 + 1), "413", "too large"),
+        (&"x".repeat(64 * 1024 + 1), "413", "too large"),
     ] {
         service.post("/heartbeat", body);
         let line = service.wait_for_log(&["refused", "/heartbeat", status, reason]);

@@ -20,7 +20,7 @@ fn heartbeat_with(service: &Service, mac: &str, detail: &str) -> Response {
 #[test]
 fn a_record_is_bounded_in_bytes_by_short_details_first_and_dropped_events_then() {
     let service = Start::fresh().service();
-    // Six bytes of JSON each: the worst that a box can do within a heartbeat's 16 KiB.
+    // Six bytes of JSON each: the worst that a box can do with a detail.
     let detail = "\u{1}".repeat(2650);
     for n in 0..120 {
         let answer = heartbeat_with(&service, &mac(1), &format!("{n} {detail}"));

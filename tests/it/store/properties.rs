@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gb10_provision_api::device::heartbeat::{Detail, Report, Sender};
+use gb10_provision_api::device::heartbeat::{Checked, Detail, Heartbeat, Report, Sender};
 use gb10_provision_api::device::mac::{MacAddr, MacSource};
 use gb10_provision_api::device::record;
 use gb10_provision_api::device::stage::{Phase, Stage};
@@ -40,6 +40,8 @@ struct Beat {
     phase: &'static str,
     detail: Option<String>,
     ip: IpAddr,
+    facts: Option<u8>,
+    warnings: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -67,12 +69,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::sample::select(Phase::NAMES),
         prop::option::of("\\PC{0,12}|[\"\\\\\n\t\u{0}é]{0,4}"),
         prop::sample::select(vec!["10.88.0.7", "10.88.0.8", "::1"]),
+        prop::option::of(0..3_u8),
+        0..3_usize,
     );
-    let beat = beat.prop_map(|(stage, phase, detail, ip)| Beat {
+    let beat = beat.prop_map(|(stage, phase, detail, ip, facts, warnings)| Beat {
         stage,
         phase,
         detail,
         ip: ip.parse().unwrap(),
+        facts,
+        warnings,
     });
     let foreign = prop_oneof![
         (0..DEVICES).prop_map(Foreign::Strike),
@@ -116,6 +122,45 @@ impl Model {
         });
         if let Some(detail) = &report.detail {
             event["detail"] = json!(detail);
+        }
+        let last = |record: &Value, phase: &str| {
+            let stages = record["stages"].as_array().unwrap();
+            stages.last().is_some_and(|last| last["phase"] == phase)
+        };
+        let is_checked_again = record["rechecking"].is_string()
+            && record["rechecking"] == record["last_heartbeat"]
+            && !last(record, "fail");
+        let was_ready = record["current_stage"] == "ready" && last(record, "done");
+        let fields = record.as_object_mut().unwrap();
+        fields.remove("rechecking");
+        match (report.stage, report.phase) {
+            (Stage::Ready, Phase::Done) | (_, Phase::Fail) => {}
+            (Stage::Verify | Stage::Ready, _) if was_ready || is_checked_again => {
+                fields.insert("rechecking".to_owned(), json!(timestamp));
+            }
+            _ => {}
+        }
+        if let Some(facts) = &report.checked.facts {
+            fields.insert(
+                "facts".to_owned(),
+                serde_json::from_str(facts.json()).unwrap(),
+            );
+            fields.insert("facts_at".to_owned(), json!(timestamp));
+        }
+        let mut warnings = fields.remove("warnings").unwrap_or_else(|| json!({}));
+        let lists = warnings.as_object_mut().unwrap();
+        match (report.stage, report.phase) {
+            (Stage::Install, Phase::Start) => lists.clear(),
+            (stage, Phase::Done | Phase::Fail) => {
+                lists.remove(stage.name());
+                if !report.checked.warnings.is_empty() {
+                    lists.insert(stage.name().to_owned(), json!(report.checked.warnings));
+                }
+            }
+            _ => {}
+        }
+        if !lists.is_empty() {
+            fields.insert("warnings".to_owned(), warnings);
         }
         record["mac"] = json!(mac);
         record["ip"] = json!(report.sender.ip);
@@ -266,12 +311,21 @@ fn sender(n: u8, ip: IpAddr) -> Sender {
 }
 
 fn report((n, beat): (u8, Beat)) -> Report {
+    let warnings = vec![json!({"check": "a", "reason": "x", "waived": true}); beat.warnings];
+    let mut body = json!({"stage": beat.stage, "phase": beat.phase, "facts": beat.facts.map(|n| json!({"n": n}))});
+    if matches!(beat.phase, "done" | "fail") {
+        body["warnings"] = json!(warnings);
+    }
+    let checked = Heartbeat::from_json(body.to_string().as_bytes())
+        .unwrap()
+        .checked;
     Report {
         sender: sender(n, beat.ip),
         at: Timestamp::now(),
         stage: beat.stage.parse().unwrap(),
         phase: beat.phase.parse().unwrap(),
         detail: beat.detail.map(|detail| Detail::try_from(detail).unwrap()),
+        checked,
         is_addition: false,
     }
 }
@@ -299,6 +353,7 @@ fn simple(n: u8, word: &str) -> Report {
         stage: Stage::Network,
         phase: Phase::Done,
         detail: Some(Detail::try_from(word.to_owned()).unwrap()),
+        checked: Checked::default(),
         is_addition: false,
     }
 }

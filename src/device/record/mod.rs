@@ -5,25 +5,32 @@
 //! formats which this version does not know survive to the letter, only white space goes. And the
 //! history is held as one text that a report is added to: however long it is, a report costs no
 //! more than copying it. Pure: nothing here reads a clock, a file or a socket.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `mod` | what is entered, and how that is bounded |
+//! | `checked` | the facts and the warnings of a box |
+//! | `shown` | what is read of a record |
+
+mod checked;
+mod shown;
 
 use std::fmt;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::boot::Boot;
-use super::fetches::{Fetches, SeedFetches};
-use super::fields::Fields;
-use super::heartbeat::{Detail, Report, Sender, default_hostname};
-use super::history::{Event, History, Rfc3339};
-use super::mac::MacAddr;
-use super::sightings::{Seen, Sightings};
-use super::stage::{Phase, Stage};
-use super::view::Standing;
+use crate::device::boot::Boot;
+use crate::device::fetches::{Fetches, SeedFetches};
+use crate::device::fields::Fields;
+use crate::device::heartbeat::{Detail, Report, Sender, default_hostname};
+use crate::device::history::{Event, History, Rfc3339};
+use crate::device::mac::MacAddr;
+use crate::device::sightings::{Seen, Sightings};
+use crate::device::stage::{Phase, Stage};
 
 /// The field with the history, always the last of a record.
 const STAGES: &str = "stages";
@@ -37,6 +44,8 @@ const SEED: &str = "seed";
 const BOOT: &str = "boot";
 /// The field that says that the device is silent for too long.
 const STALLED: &str = "stalled";
+/// The field that says when a device that is ready last reported of being checked again.
+const RECHECKING: &str = "rechecking";
 /// The field that keeps what stood in the place of the record and was none.
 const BEFORE: &str = "before";
 
@@ -97,8 +106,8 @@ impl ClientRecord {
         record
     }
 
-    /// Enters a report, and keeps the record within `limits`: the oldest details are cut short
-    /// before the oldest events are dropped.
+    /// Enters a report, and keeps the record within `limits`: of bytes, facts and warnings have half
+    /// at most; of the history the oldest details are cut short before the oldest events are dropped.
     pub fn enter(&mut self, report: &Report, limits: Limits) -> Result<(), serde_json::Error> {
         let timestamp = Rfc3339(report.at);
         let Sender {
@@ -111,9 +120,12 @@ impl ClientRecord {
         // The address of a sender that is another device says nothing of this one.
         let is_its_own = arp_mac.is_none() || !self.fields.has("ip");
         self.identify(*mac, is_its_own.then_some(*ip), hostname.as_deref())?;
+        let was_ready = self.is_ready() || self.is_rechecking();
         self.fields.set("current_stage", &report.stage)?;
         self.fields.set("last_heartbeat", &timestamp)?;
         self.resume();
+        self.recheck(report, was_ready)?;
+        self.enter_checked(report)?;
         let added = self.added_to_the_last(report);
         self.history.add(&Event {
             stage: report.stage,
@@ -135,6 +147,19 @@ impl ClientRecord {
         self.keep_within(limits)
     }
 
+    /// Enters whether a device that was ready is being checked again by this report. It stays ready
+    /// until a check fails.
+    fn recheck(&mut self, report: &Report, was_ready: bool) -> Result<(), serde_json::Error> {
+        match (report.stage, report.phase) {
+            (Stage::Ready, Phase::Done) | (_, Phase::Fail) => self.fields.remove(RECHECKING),
+            (Stage::Verify | Stage::Ready, _) if was_ready => {
+                self.fields.set(RECHECKING, &Rfc3339(report.at))?;
+            }
+            _ => self.fields.remove(RECHECKING),
+        }
+        Ok(())
+    }
+
     /// The detail of a report that tells more of the last event, behind what that says: the newest
     /// event is what operators read. None if it has to stand by itself.
     fn added_to_the_last(&self, report: &Report) -> Option<Detail> {
@@ -149,6 +174,7 @@ impl ClientRecord {
     }
 
     fn keep_within(&mut self, limits: Limits) -> Result<(), serde_json::Error> {
+        self.keep_checked_within(limits.bytes / 2)?;
         let mut dropped = self.history.keep_last(limits.events);
         let fields = self
             .fields
@@ -245,51 +271,6 @@ impl ClientRecord {
         self.fields.remove(STALLED);
     }
 
-    /// Whether the device is silent for too long. Where it was heard of since, what stands there
-    /// counts no more: another version may have left it.
-    pub fn is_stalled(&self) -> bool {
-        let since: Option<Option<Rfc3339>> = self.fields.get(STALLED);
-        since.is_some_and(|since| since == self.last_heard_of().map(Rfc3339))
-    }
-
-    /// Whether anything is to come from the device: it reported that it is under way, fetched its
-    /// seed, or was told to install. One that was told to boot its disk, and no more, owes nothing.
-    pub fn is_awaited(&self) -> bool {
-        let is_installing = || self.told().is_some_and(|boot| boot.is_installing());
-        let has_begun = self.current_stage().is_some() || self.seed().is_some() || is_installing();
-        has_begun && matches!(Standing::of(self), Standing::OnItsWay | Standing::Stalled)
-    }
-
-    pub(super) fn seed(&self) -> Option<SeedFetches> {
-        self.fields.get(SEED)
-    }
-
-    /// What the device was told to boot, where it ever asked or was armed.
-    pub(super) fn told(&self) -> Option<Boot> {
-        self.fields.get(BOOT)
-    }
-
-    /// What the device was told to boot, and what came of it. One that reported before it ever
-    /// asked has its installation by that.
-    pub fn boot(&self) -> Boot {
-        self.told().unwrap_or_else(|| {
-            let is_past_installer = |stage: &str, phase: &str| {
-                let is_installer = stage == Stage::Install.name();
-                stage.parse::<Stage>().is_ok() && (!is_installer || phase == Phase::Done.name())
-            };
-            let time = self.history.time_of_last(is_past_installer).ok().flatten();
-            // The events of a record may be lost where its stage is not.
-            let is_past = |stage: &String| is_past_installer(stage, "");
-            let time = time.or(self.current_stage().filter(is_past).map(|_| String::new()));
-            time.map_or_else(Boot::default, |time| Boot::of_installed(&time))
-        })
-    }
-
-    /// Whether the device is given up, because its installations never end.
-    pub fn is_given_up(&self) -> bool {
-        self.told().is_some_and(|boot| boot.is_given_up())
-    }
-
     /// Enters what an operator wants of the device's boots.
     pub fn set_boot(
         &mut self,
@@ -320,54 +301,6 @@ impl ClientRecord {
             (None, Some(kept)) if !kept.is_empty() => Ok(()),
             (None, _) => self.fields.set("hostname", &default_hostname(&mac.slug())),
         }
-    }
-
-    /// Whether nothing is on record.
-    pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
-    /// The host name of the device.
-    pub fn hostname(&self) -> Option<String> {
-        self.fields.get("hostname")
-    }
-
-    /// The address that the device was last heard from.
-    pub fn ip(&self) -> Option<IpAddr> {
-        self.fields.get("ip")
-    }
-
-    /// The events that are kept.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
-    /// How many older events the limits dropped.
-    pub fn events_dropped(&self) -> u64 {
-        self.fields.get(EVENTS_DROPPED).unwrap_or(0)
-    }
-
-    /// The stage of the last report, also where this version does not know it.
-    pub fn current_stage(&self) -> Option<String> {
-        self.fields.get("current_stage")
-    }
-
-    /// The phase of the last report.
-    pub fn current_phase(&self) -> Option<Phase> {
-        self.history.last_phase()
-    }
-
-    /// When the device last reported, where the record has a time there.
-    pub fn last_heartbeat(&self) -> Option<Timestamp> {
-        let Rfc3339(at) = self.fields.get("last_heartbeat")?;
-        Some(at)
-    }
-
-    /// When the device was last heard of in any way.
-    pub fn last_heard_of(&self) -> Option<Timestamp> {
-        let fetched = self.seed().and_then(|seed| seed.latest());
-        let asked = self.told().and_then(|boot| boot.last_asked());
-        self.last_heartbeat().max(fetched).max(asked)
     }
 }
 
