@@ -28,7 +28,8 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[2]
 ONBOARD = SOURCE / "packaging/onboard"
 PROGRAM = ONBOARD / "gb10-onboard"
-SERVER = Path(os.environ.get("SERVER", SOURCE / "target/debug/gb10-provision-api"))
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", SOURCE / "target"))
+SERVER = Path(os.environ.get("SERVER", TARGET / "debug/gb10-provision-api"))
 MAC = "3c:6d:66:0a:1b:2c"
 
 # What the stages of this suite and of the package may use; every Ubuntu has them.
