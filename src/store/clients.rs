@@ -175,11 +175,6 @@ impl Clients {
         devices.map(|(mac, line)| line.row(mac))
     }
 
-    /// The line of one device.
-    pub fn row(&self, mac: MacAddr) -> Option<Arc<Row>> {
-        Some(self.line(mac)?.row(mac))
-    }
-
     /// The story of one device.
     pub fn story(&self, mac: MacAddr) -> Option<Story> {
         Some(Story::of(mac, &self.line(mac)?.record))
