@@ -20,8 +20,10 @@ impl Terminal {
         fs::write(folder.path().join("conf"), settings).unwrap();
         let terminal = Self { folder };
         let [columns, rows] = [columns, rows].map(|number| number.to_string());
+        // Nor does the environment of whoever runs the tests say what is on the screen: a backtrace of a
+        // panic would be longer than it.
         let shell = format!(
-            "env -u NO_COLOR -u COLUMNS -u LINES DATA_PATH='{}' PS1='$ ' LC_ALL=C.UTF-8 GB10='{BINARY}' sh",
+            "env -u RUST_BACKTRACE -u NO_COLOR -u COLUMNS -u LINES DATA_PATH='{}' PS1='$ ' LC_ALL=C.UTF-8 GB10='{BINARY}' sh",
             data.display()
         );
         let conf = terminal.path("conf");
