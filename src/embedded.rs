@@ -45,8 +45,14 @@ macro_rules! onboarding_files {
 /// Every onboarding file, by its path below `/onboard/`.
 const ONBOARDING_FILES: &[(&str, &str)] = onboarding_files![
     "README.md",
+    "checks.py",
+    "facts.py",
     "gb10-onboard",
+    "gb10-onboard-recheck.service",
+    "gb10-onboard-recheck.timer",
     "gb10-onboard.service",
+    "judge.py",
+    "load.py",
     "manifest.json",
     "stages/10-network.sh",
     "stages/20-storage.sh",
@@ -55,6 +61,7 @@ const ONBOARDING_FILES: &[(&str, &str)] = onboarding_files![
     "stages/50-payload.sh",
     "stages/60-verify.sh",
     "stages/70-ready.sh",
+    "wanted.py",
 ];
 
 /// The onboarding file of that path.

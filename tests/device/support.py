@@ -41,13 +41,19 @@ EVERY_STAGE = (
     "verify start|verify done|ready start|ready done"
 )
 
-# It notes what it is asked, and knows no memory.total, as on a GB10.
+# It notes what it is asked, and knows no memory.total, as on a GB10. Clock, watts and throttle reasons are
+# those under load while $GB10_ROOT/under-load is there.
 NVIDIA_SMI = """
 echo "$*" >>"$GB10_ROOT/nvidia-smi.asked"
+if [ -e "$GB10_ROOT/under-load" ]; then now='2418, 3003, 71.30, 68, 0x0'; else now='208, 3003, 4.11, 38, 0x1'; fi
 case $* in
     *memory*) echo '[N/A]' ;;
     *name,driver_version*) echo 'NVIDIA GB10, 580.95.05' ;;
+    *persistence_mode*) echo Enabled ;;
+    *compute-apps*) ;;
+    *clocks_event_reasons.active*) printf '%s, ' 'NVIDIA GB10' GPU-5d1a4c0e; echo "$now" ;;
     *driver_version*) echo 580.95.05 ;;
+    --version) printf '%s\n' 'NVIDIA-SMI version  : 580.95.05' 'CUDA Version        : 13.0' ;;
     -L) echo 'GPU 0: NVIDIA GB10 (UUID: GPU-5d1a)' ;;
 esac
 """
@@ -62,6 +68,31 @@ case $* in
     'run '*) echo 'GPU 0: NVIDIA GB10 (UUID: GPU-5d1a)' ;;
 esac
 """
+SYSTEMCTL = """
+case $* in
+    *LimitMEMLOCK*) printf '%s\n' LoadState=loaded LimitMEMLOCK=infinity ;;
+    *state=failed*) echo 'fwupd.service loaded failed failed Firmware update daemon' ;;
+    *) echo "$*" >>"$GB10_ROOT/systemctl.asked" ;;
+esac
+"""
+# In the forms of smartmontools 7.4, ethtool 6.7, fwupd 1.9 and nvidia-ctk 1.17, as their manuals have them.
+SMARTCTL = """
+cat <<'X'
+{"json_format_version": [1, 0], "smartctl": {"exit_status": 0}, "smart_status": {"passed": true},
+ "nvme_smart_health_information_log": {"critical_warning": 0, "temperature": 41, "percentage_used": 1}}
+X
+"""
+ETHTOOL = """
+case $2 in
+    enP7s7) printf '%s\n' 'driver: r8127' 'firmware-version: rtl8127a-1_0.0.12' ;;
+    *) printf '%s\n' 'driver: mlx5_core' 'firmware-version: 28.45.4028 (NVD0000000087)' ;;
+esac
+"""
+FWUPDMGR = """
+echo '{"Devices": [{"Name": "Embedded Controller", "Version": "0x02004b03"}, {"Name": "No version"}]}'
+"""
+# Nobody here has seen one: what is known is that "torn" must be 0.
+CHECK_OTA_STATUS = "[ $1 = summary ] && printf '%s\\n' 'OTA updates: 3' 'complete: 3' 'torn: 0'"
 
 # The tests themselves talk to loopback only.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -262,26 +293,64 @@ class Box:
             (self.root / path).mkdir(parents=True)
         self.configure(url)
         self.tools("dash")
-        self.write("etc/os-release", 'PRETTY_NAME="Ubuntu 24.04.3 LTS"')
+        self.write("etc/os-release", 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"')
+        self.write(
+            "etc/dgx-release", 'DGX_SWBUILD_VERSION="7.2.3"\nDGX_OTA_VERSION="7.3.0"\nDGX_OTA_VERSION="7.3.1"'
+        )
+        self.write("proc/sys/kernel/osrelease", "6.14.0-1015-nvidia")
+        self.write("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz-6.14.0-1015-nvidia root=UUID=5d1a ro quiet")
+        self.write("proc/meminfo", "MemTotal:       125536260 kB\nMemFree:        101234567 kB")
+        self.write(
+            "proc/self/mountinfo", "28 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw\n"
+            "30 28 0:26 / /run rw - tmpfs tmpfs rw"
+        )
 
         self.pci("0007:01:00.0", "0x10ec", "0x8127", "0x020000", "r8127")
         self.port("enP7s7", "0007:01:00.0", MAC, 1, 10000)
         self.pci("0000:01:00.0", "0x15b3", "0x1021", "0x020000", "mlx5_core")
-        self.port("enp1s0f0np0", "0000:01:00.0", "3c:6d:66:0a:1b:30", 1, 200000)
+        self.port("enp1s0f0np0", "0000:01:00.0", "3c:6d:66:0a:1b:30", 1, 200000, "p0")
         self.pci("0000:01:00.1", "0x15b3", "0x1021", "0x020000", "mlx5_core")
-        self.port("enp1s0f1np1", "0000:01:00.1", "3c:6d:66:0a:1b:31", 0, -1)
+        self.port("enp1s0f1np1", "0000:01:00.1", "3c:6d:66:0a:1b:31", 0, -1, "p1")
         self.pci("000f:01:00.0", "0x10de", "0x2e12", "0x030000", "nvidia")
         self.write("sys/class/nvme/nvme0/model", "SAMSUNG MZALC4T0HBL1-00B07   ")
         self.write("sys/class/nvme/nvme0/state", "live")
         self.write("sys/class/nvme/nvme0/firmware_rev", "NXA74W1Q ")
-        self.write("sys/block/nvme0n1/size", "8001573552")
-        self.write("sys/block/nvme0n1/ro", "0")
+        self.disk("nvme0n1", "259:0", size="8001573552")
+        self.partition("nvme0n1", "nvme0n1p2", "259:2")
         self.write("sys/module/nvidia/version", "580.95.05")
-        self.write("sys/class/dmi/id/product_name", "NVIDIA_DGX_Spark")
-        self.write("sys/class/dmi/id/bios_version", "5.36_0ACUM018")
+        for name, value in (
+            ("product_name", "NVIDIA_DGX_Spark"), ("product_serial", "1984025000123"),
+            ("product_uuid", "5d1a4c0e-0000-4000-8000-3c6d660a1b2c"), ("bios_version", "5.36_0ACUM018"),
+            ("ec_firmware_release", "2.75"),
+        ):  # fmt: skip
+            self.write(f"sys/class/dmi/id/{name}", value)
+        secure_boot = self.sys / "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+        secure_boot.parent.mkdir(parents=True)
+        secure_boot.write_bytes(b"\x06\0\0\0\x01")
+        self.write("dev/infiniband/uverbs0", "")
+        for name, script in dict(
+            docker=DOCKER, ethtool=ETHTOOL, fwupdmgr=FWUPDMGR, smartctl=SMARTCTL, systemctl=SYSTEMCTL,
+            timedatectl="echo yes", journalctl="",
+        ).items():  # fmt: skip
+            self.command(name, script)
         self.command("nvidia-smi", NVIDIA_SMI)
-        self.command("docker", DOCKER)
-        self.command("systemctl", "echo fwupd.service loaded failed failed Firmware update daemon")
+        self.command("nvidia-ctk", "echo 'NVIDIA Container Toolkit CLI version 1.17.8'")
+        self.command("check_ota_status.py", CHECK_OTA_STATUS)
+
+    def disk(self, name, number, size):
+        self.write(f"sys/block/{name}/size", size)
+        self.write(f"sys/block/{name}/ro", "0")
+        self.numbered(number, f"../../block/{name}")
+
+    def partition(self, disk, name, number):
+        self.write(f"sys/block/{disk}/{name}/partition", "2")
+        self.numbered(number, f"../../block/{disk}/{name}")
+
+    def numbered(self, number, place):
+        """A block device by its number."""
+        folder = self.sys / "dev/block"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.link(place, folder / number)
 
     def write(self, path, text):
         path = self.root / path
@@ -320,11 +389,14 @@ class Box:
         (self.sys / "bus/pci/drivers" / driver).mkdir(parents=True, exist_ok=True)
         self.link(f"../../../bus/pci/drivers/{driver}", folder / "driver")
 
-    def port(self, name, address, mac, carrier, speed):
+    def port(self, name, address, mac, carrier, speed, port_name=""):
         """A network port of that PCI device."""
         folder = self.sys / "devices/pci" / address / "net" / name
         state = "up" if carrier else "down"
-        for key, value in (("address", mac), ("carrier", carrier), ("speed", speed), ("operstate", state)):
+        for key, value in (
+            ("address", mac), ("carrier", carrier), ("speed", speed), ("operstate", state),
+            ("phys_port_name", port_name),
+        ):  # fmt: skip
             self.write(folder / key, str(value))
         self.link("../..", folder / "device")
         self.link(f"../../devices/pci/{address}/net/{name}", self.sys / "class/net" / name)
@@ -344,7 +416,8 @@ class Box:
         return {
             "PATH": str(self.bin), "GB10_ROOT": str(self.root), "GB10_TEST_OF": str(self.test),
             "GB10_LINK_WAIT": "0", "GB10_DRIVER_WAIT": "0", "GB10_DAEMON_WAIT": "0", "GB10_SETTLE": "20",
-            "GB10_GRACE": "2", "GB10_PAUSE_LONGEST": "2", "GB10_LEAST_FREE_MIB": "1", **variables,
+            "GB10_GRACE": "2", "GB10_PAUSE_LONGEST": "2", "GB10_LEAST_FREE_MIB": "1",
+            "GB10_TIME_WAIT": "0", "GB10_COMMAND_SECONDS": "20", **variables,
         }  # fmt: skip
 
     def start(self, under=(), **variables):

@@ -1,4 +1,4 @@
-# The RJ45 port: the RTL8127 is there, has a driver, a MAC and a link.
+# The RJ45 port: the RTL8127 is there, has a driver, a MAC and a link. Then the checks.
 #
 # It is found by its PCI identity, since names can change. A port of another identity counts if it
 # has the name that this one has on a GB10, enP7s7.
@@ -58,6 +58,8 @@ case $speed in
     *) rate="$speed Mb/s, of the 10000 that the port can do" ;;
 esac
 
+checked=$(checks) || fail "$checked"
+
 cx7=0 cx7_up=0
 for candidate in "$net"/*; do
     [ "$(read_of "$candidate/device/vendor")" = $mellanox ] || continue
@@ -91,3 +93,4 @@ other=''
     || other="; it reports as $MAC, which is another port"
 echo "$name: $rate, driver $driver, $mac, PCI $(identity "$port/device")$other;" \
     "ConnectX: $cx7 interfaces, $cx7_up with a link; $reach"
+printf '%s\n' "$checked"

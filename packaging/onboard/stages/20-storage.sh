@@ -1,8 +1,6 @@
-# The NVMe disk: it is there, alive and writable, and the root file system has space.
+# The NVMe disk: it is there, alive and writable. Then the checks, of free space among others.
 # shellcheck shell=sh
 set -u
-
-least_free_mib=${GB10_LEAST_FREE_MIB:-10240}
 
 read_of() { head -n 1 "$1" 2>/dev/null | sed 's/[[:space:]]*$//'; }
 
@@ -37,6 +35,6 @@ rm -f "$probe"
 # -P keeps each file system on one line; the field before the percentage is what is available.
 free_mib=$(df -Pk "$GB10_ROOT/" | awk 'NR == 2 { for (i = 3; i <= NF; i++) if ($i ~ /^[0-9]+%$/) print int($(i - 1) / 1024) }')
 [ -n "$free_mib" ] || fail "df does not tell the free space of $GB10_ROOT/"
-[ "$free_mib" -ge "$least_free_mib" ] \
-    || fail "only $free_mib MiB free on $GB10_ROOT/, at least $least_free_mib are needed ($found)"
+checked=$(checks) || fail "$checked"
 echo "$found; $disks; $((free_mib / 1024)) GiB free on $GB10_ROOT/"
+printf '%s\n' "$checked"

@@ -1,4 +1,4 @@
-# The GPU's driver: nvidia-smi answers.
+# The GPU's driver: nvidia-smi answers. Then the checks.
 #
 # memory.total is not looked at: a GB10 shares its memory with the CPU, and nvidia-smi says [N/A].
 # shellcheck shell=sh
@@ -35,4 +35,6 @@ while :; do
 done
 
 module=$(head -n 1 "$GB10_SYS/module/nvidia/version" 2>/dev/null) || module=unknown
+checked=$(checks) || fail "$checked"
 echo "nvidia-smi: $answer; kernel module $module; ${gpu:-not seen on the PCI bus}"
+printf '%s\n' "$checked"

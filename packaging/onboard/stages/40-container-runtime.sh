@@ -1,4 +1,4 @@
-# The container runtime: docker, or containerd alone, with the NVIDIA runtime registered.
+# The container runtime: docker, or containerd alone, with the NVIDIA runtime registered. Then the checks.
 # shellcheck shell=sh
 set -u
 
@@ -26,7 +26,7 @@ if command -v docker >/dev/null; then
         *" nvidia "*) ;;
         *) fail "docker $version: the NVIDIA runtime is not registered (registered: $answer); $register" ;;
     esac
-    echo "docker $version; runtimes: $answer"
+    found="docker $version; runtimes: $answer"
 elif command -v containerd >/dev/null; then
     version=$(containerd --version 2>&1 | awk '{ print $3 }')
     answer_of containerd config dump
@@ -34,7 +34,10 @@ elif command -v containerd >/dev/null; then
         *nvidia-container-runtime*) ;;
         *) fail "containerd $version: the NVIDIA runtime is not registered; $register" ;;
     esac
-    echo "containerd $version; the NVIDIA runtime is registered"
+    found="containerd $version; the NVIDIA runtime is registered"
 else
     absent "neither docker nor containerd is installed"
 fi
+
+checked=$(checks) || fail "$checked"
+printf '%s\n' "$found" "$checked"
