@@ -225,6 +225,8 @@ def load():
 def power_limited():
     """under load the GPU is slower than `clock_mhz`, or takes less than `watts`"""
     found, low = measured(), []
+    if measured.fault and "clock_mhz" not in found:
+        raise NotJudged("the load has failed")
     for name, floor, unit in ("clock_mhz", expected("clock_mhz"), "MHz"), ("power_w", expected("watts"), "W"):
         if floor is not None and found.get(name, -1) < floor:
             low.append(f"{floor} {unit}")

@@ -1,9 +1,10 @@
 //! What a box accepts of the onboarding folder. Its own reader is `read_manifest` of
-//! packaging/onboard/gb10-onboard; tests/manifest.rs holds the two against each other.
+//! packaging/onboard/gb10-onboard; tests/device/test_manifest.py holds the two against each other.
 
 use std::collections::HashMap;
 
 use super::json::Node;
+use super::wishes;
 use crate::device::stage::Stage;
 use crate::excerpt::excerpt;
 use crate::files::Fault;
@@ -44,6 +45,8 @@ const MANIFEST: &[Field] = &[
         (list == "[]").then_some("is empty")
     }),
     ("payloads", Optional, "an array", |_| None),
+    ("checks", Optional, "an object", |_| None),
+    ("expect", Optional, "an object", |_| None),
 ];
 
 const STAGE: &[Field] = &[
@@ -90,6 +93,7 @@ pub(super) fn faults(manifest: &Node) -> Vec<Fault> {
             check.object(item, &label, &format!("{label}."), fields);
         }
     }
+    check.faults.extend(wishes::faults(manifest));
     check.faults
 }
 
@@ -187,7 +191,7 @@ fn wrong_size(bytes: &str) -> Option<&'static str> {
     (!is_whole(bytes, 0)).then_some("is not a whole number from 0 on")
 }
 
-fn is_whole(text: &str, least: u64) -> bool {
+pub(super) fn is_whole(text: &str, least: u64) -> bool {
     let plain = text.len() <= DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
     plain && text.parse::<u64>().is_ok_and(|number| number >= least)
 }

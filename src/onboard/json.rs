@@ -81,10 +81,25 @@ impl Node {
 
     /// The items of the array of that name; none where there is no such array.
     pub(super) fn items(&self, name: &str) -> &[Self] {
-        match self.get(name).map(|node| &node.value) {
-            Some(Value::Array(items)) => items,
+        self.get(name).map(Self::list).unwrap_or_default()
+    }
+
+    /// The items of an array; none of anything else.
+    pub(super) fn list(&self) -> &[Self] {
+        match &self.value {
+            Value::Array(items) => items,
             _ => &[],
         }
+    }
+
+    /// The members of the object of that name; none where there is no such object.
+    pub(super) fn members(&self, name: &str) -> impl Iterator<Item = (&str, &Self)> {
+        let members = match self.get(name).map(|node| &node.value) {
+            Some(Value::Object(members)) => Some(members),
+            _ => None,
+        };
+        let members = members.into_iter().flatten();
+        members.map(|(name, node)| (name.as_str(), node))
     }
 
     /// As [`Self::items`], to be changed.

@@ -7,6 +7,7 @@ mod hash;
 mod json;
 pub mod manifest;
 mod replace;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -11,6 +11,7 @@ import runpy
 import subprocess
 import sys
 
+import test_checks
 from support import ONBOARD, PROGRAM, SERVER, Case
 
 SUM = "0" * 64
@@ -71,6 +72,8 @@ WRONG = [
     (with_stage(timeout=0), "network", "stages[0].timeout must be a whole number from 1 on"),
     (with_stage(timeout=10**15), "network", "stages[0].timeout must be a whole number from 1 on"),
     (with_stage(optional="yes"), "network", "stages[0].optional must be true or false"),
+    (text_of(checks=[]), "network", "checks must be an object"),
+    (text_of(expect=5), "network", "expect must be an object"),
     (text_of(payloads={}), "payload", "payloads must be a list"),
     (text_of(payloads=[[]]), "payload", "payloads[0] must be an object"),
     (with_payload(path="a/../../b"), "payload", "payloads[0].path must be a relative path"),
@@ -91,6 +94,27 @@ WRONG = [
         "payloads[1].target is listed twice",
     ),
 ]
+
+
+# Of each field of `expect`, a value that is right; and values that are of no right kind for some of them.
+WISHES = {
+    "link_mbps": 1000, "connectx_mbps": 100000, "free_gib": 0, "root": "sda", "nvme_models": ["a", "b*"],
+    "wear_percent": 50, "gpu": "*", "xid_ignored": [1], "rdma": True, "load": "true", "load_seconds": 5, "clock_mhz": 1,
+    "watts": 999999999999999,
+}  # fmt: skip
+OTHERS = (-1, 1.5, 10**15, "", "x", "x" * 1001, "é" * 1000, [], ["x"], [""], [1, "x"], ["x"] * 65, [1] * 64, True, None, {})
+
+
+def judge_says(manifest, folder):
+    """What judge.py says of the wishes in a manifest."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    choices = {name: manifest[name] for name in ("checks", "expect") if name in manifest}
+    (folder / "tmp/choices.json").write_text(json.dumps(choices))
+    run = subprocess.run(
+        [sys.executable, "-I", ONBOARD / "judge.py", "--try"], env={"GB10_STATE": str(folder)}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    return run.returncode, run.stdout
 
 
 def box_says(file):
@@ -206,6 +230,32 @@ class Manifest(Case):
             code, said = self.check(text)
             refused, reasons = self.server_refuses(text)
             self.assertEqual(refused, code != 0, f"{text!r}: the box says {said!r}, the server {reasons!r}")
+
+    def test_judges_agree_with_the_server_on_every_wish(self):
+        """No wish that the server lets pass is one that nobody heeds, or that a box refuses."""
+        names = set(test_checks.CHECKS) | {"site-a", "site-" + "a" * 35}
+        wishes = [dict(checks={name: choice}) for name in names for choice in ("fail", "warn", "off")]
+        wishes += [
+            dict(checks={name: choice})
+            for name, choice in (
+                ("site-", "fail"), ("site-" + "a" * 36, "fail"), ("site-A", "fail"), ("site-a\n", "fail"), ("xyz", "off"),
+                ("", "off"), ("load", "no"), ("load", ""), ("load", None), ("load", True), ("load", ["fail"]),
+            )
+        ]  # fmt: skip
+        self.assertEqual(set(WISHES), set(test_checks.listed("expect")))
+        wishes += [dict(expect={name: value}) for name, value in WISHES.items()]
+        wishes += [dict(expect={name: value}) for name in WISHES for value in random.sample(OTHERS, 6)]
+        wishes += [dict(expect={name: 1}) for name in ("", "clock", "Watts", "x" * 99)]
+        right = 0
+        for wish in wishes:
+            text = text_of(**wish)
+            code, said = self.check(text)
+            self.assertEqual(0, code, said)
+            code, said = judge_says(wish, self.folder / "state")
+            refused, reasons = self.server_refuses(text)
+            self.assertEqual(refused, code != 0, f"{wish}: the box says {said!r}, the server {reasons!r}")
+            right += code == 0
+        self.assertGreaterEqual(right, 3 * len(names) + len(WISHES))
 
     def server_refuses(self, text):
         """What the server finds wrong in it, besides files that are not staged."""

@@ -611,6 +611,29 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         &script("\"stages/70-ready.sh\", \"optional\": 1"),
         ":2: stages[0].optional is a number, not a boolean",
     );
+    // Wishes: judge.py refuses the wrong ones, see tests/device/test_manifest.py.
+    let wish =
+        |fields: &str| script("\"stages/70-ready.sh\"").replace("]}", &format!("],\n{fields}}}"));
+    refused(
+        &wish(r#""checks": []"#),
+        ":3: checks is an array, not an object",
+    );
+    unfit(
+        &wish("\"checks\": {\n\"nic-drivr\": \"warn\"}"),
+        ":4: checks.nic-drivr is no check: did you mean nic-driver? (a site's own begins with site-)",
+    );
+    unfit(
+        &wish(r#""checks": {"xid": "ignore"}"#),
+        ":3: checks.xid must be \"fail\", \"warn\" or \"off\"",
+    );
+    unfit(
+        &wish(r#""expect": {"clock_mgz": 1800}"#),
+        ":3: expect.clock_mgz is nothing that a check looks at: did you mean clock_mhz?",
+    );
+    unfit(
+        &wish(r#""expect": {"clock_mhz": "1800"}"#),
+        ":3: expect.clock_mhz must be a whole number",
+    );
     // Payloads.
     refused(
         &path("\"payload/../payload/a\""),
