@@ -111,7 +111,7 @@ def free_space():
     disk, least = os.statvfs(ROOT), expected("free_gib") * 1024
     free, least = disk.f_bavail * disk.f_frsize >> 20, int(os.environ.get("GB10_LEAST_FREE_MIB", least))
     if free < least:
-        return f"only {free} MiB are free on {ROOT}, at least {least} are needed"
+        return f"only {free} MiB free on {ROOT}, at least {least} are needed"
 
 @check("storage", "fail")
 def root_disk():

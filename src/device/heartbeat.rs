@@ -39,6 +39,8 @@ pub struct Checked {
     pub facts: Option<Facts>,
     /// What is not as it should be, and did not end the stage.
     pub warnings: Vec<Warning>,
+    /// Checks of whichever stage that were made again: older warnings of theirs are over.
+    pub again: Vec<String>,
 }
 
 /// The `detail` of a heartbeat: a text of at most [`DETAIL_BYTES`].
@@ -149,6 +151,7 @@ impl Heartbeat {
             checked: Checked {
                 facts: has_facts.then(|| facts(body)).transpose()?,
                 warnings: warnings(object.remove("warnings"), phase)?,
+                again: again(object.remove("checked_again"))?,
             },
         })
     }
@@ -176,6 +179,15 @@ fn warnings(value: Option<Value>, phase: Phase) -> Result<Vec<Warning>, Heartbea
         }
         _ => Ok(warnings),
     }
+}
+
+/// The names of the checks that were made again.
+fn again(value: Option<Value>) -> Result<Vec<String>, HeartbeatError> {
+    let names = value.filter(|value| !value.is_null()).map(warning::names);
+    let names = names
+        .transpose()
+        .map_err(|reason| wrong("checked_again", reason))?;
+    Ok(names.unwrap_or_default())
 }
 
 fn wrong(field: &'static str, reason: String) -> HeartbeatError {

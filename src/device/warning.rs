@@ -8,6 +8,9 @@ use crate::excerpt::excerpt;
 /// Most warnings of one stage.
 pub const MAX_WARNINGS: usize = 64;
 
+/// Most names of checks in a heartbeat.
+pub const MAX_NAMES: usize = 256;
+
 /// Longest name of a check, in bytes.
 const CHECK_BYTES: usize = 40;
 
@@ -43,13 +46,7 @@ impl TryFrom<Entry> for Warning {
             reason,
             waived,
         } = entry;
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !(1..=CHECK_BYTES).contains(&check.len()) || !check.bytes().all(plain) {
-            return Err(format!(
-                "check: {} is no name of a check: expected 1 to {CHECK_BYTES} lower-case letters, digits and hyphens",
-                excerpt(&check)
-            ));
-        }
+        is_name(&check).map_err(|reason| format!("check: {reason}"))?;
         if reason.len() > REASON_BYTES {
             return Err(format!(
                 "reason: {} bytes long: at most {REASON_BYTES} are kept",
@@ -62,6 +59,32 @@ impl TryFrom<Entry> for Warning {
             waived: waived.unwrap_or(false),
         })
     }
+}
+
+/// Fails for what is no name of a check.
+fn is_name(check: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=CHECK_BYTES).contains(&check.len()) && check.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is no name of a check: expected 1 to {CHECK_BYTES} lower-case letters, digits and hyphens",
+        excerpt(check)
+    ))
+}
+
+/// Reads a list of names of checks.
+///
+/// # Errors
+/// It is none, has too many, or one is no name.
+pub fn names(value: Value) -> Result<Vec<String>, String> {
+    let names: Vec<String> = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    if names.len() > MAX_NAMES {
+        let many = names.len();
+        return Err(format!("{many} entries: at most {MAX_NAMES} are read"));
+    }
+    names.iter().try_for_each(|name| is_name(name))?;
+    Ok(names)
 }
 
 fn is_false(value: &bool) -> bool {

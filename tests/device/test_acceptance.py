@@ -228,6 +228,29 @@ class Acceptance(Case):
         self.run_again(1)
         self.told("verify", "fail", "gpu-model: nvidia-smi names no GPU")
 
+    def test_a_warning_is_over_when_its_check_passes_again(self):
+        self.set_up()
+        self.only(a="network", b="network", c="verify", d="ready")
+        with self.manifest() as m:
+            for n, script in enumerate(("10-network", None, "60-verify", "70-ready")):
+                if script:
+                    m["stages"][n]["script"] = f"stages/{script}.sh"
+            m["checks"] = {"site-rack": "warn"}
+        self.stage("b", "judge site-rack 'no label'")
+        self.box.command("timedatectl", "echo no")
+        self.box.pci("0007:01:00.0", "0x10ec", "0x8127", "0x020000", "r8169")
+        self.box.run()
+        self.assertEqual("network: nic-driver time-sync site-rack", self.warned())
+        self.box.command("timedatectl", "echo yes")
+        self.run_again()
+        # The one that is still so is of verify now; the site's own was not made again.
+        self.assertEqual("network: site-rack; verify: nic-driver", self.warned())
+        self.assertEqual({"ready": 1}, self.standing())
+
+    def warned(self):
+        lists = self.record()["warnings"]
+        return "; ".join(f"{stage}: " + " ".join(w["check"] for w in lists[stage]) for stage in sorted(lists))
+
     def test_a_box_that_is_not_ready_is_not_checked_again(self):
         self.set_up()
         self.run_again(1)

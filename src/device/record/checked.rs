@@ -23,7 +23,11 @@ impl ClientRecord {
     /// Enters what the checks of a box found: facts until newer ones come, and the warnings of a
     /// stage until it ends again. A new installation has none of those before it.
     pub(super) fn enter_checked(&mut self, report: &Report) -> Result<(), serde_json::Error> {
-        let Checked { facts, warnings } = &report.checked;
+        let Checked {
+            facts,
+            warnings,
+            again,
+        } = &report.checked;
         if let Some(facts) = facts {
             self.fields.set(FACTS, facts)?;
             self.fields.set(FACTS_AT, &Rfc3339(report.at))?;
@@ -36,6 +40,7 @@ impl ClientRecord {
         match (report.stage, report.phase) {
             (Stage::Install, Phase::Start) => lists = Fields::default(),
             (stage, Phase::Done | Phase::Fail) => {
+                lists = without(&lists, again)?;
                 lists.remove(stage.name());
                 if !warnings.is_empty() {
                     lists.set(stage.name(), warnings)?;
@@ -133,4 +138,22 @@ impl ClientRecord {
         let stages = lists.iter().map(of_stage);
         stages.filter(|stage| !stage.warnings.is_empty()).collect()
     }
+}
+
+/// The lists without the warnings of these checks.
+fn without(lists: &Fields, checks: &[String]) -> Result<Fields, serde_json::Error> {
+    if checks.is_empty() {
+        return Ok(lists.clone());
+    }
+    let mut left = Fields::default();
+    for (stage, list) in lists.iter() {
+        let mut entries: Vec<&RawValue> = serde_json::from_str(list)?;
+        // What is none to this version stays.
+        let warning = |entry: &RawValue| serde_json::from_str::<Warning>(entry.get()).ok();
+        entries.retain(|entry| warning(entry).is_none_or(|of| !checks.contains(&of.check)));
+        if !entries.is_empty() {
+            left.set(stage, &entries)?;
+        }
+    }
+    Ok(left)
 }

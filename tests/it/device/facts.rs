@@ -105,6 +105,8 @@ fn what_is_wrong_with_facts_and_warnings_is_named() {
         ("facts", deep(16)),
         ("warnings", json!([])),
         ("warnings", Value::Null),
+        ("checked_again", Value::Null),
+        ("checked_again", json!(vec!["a"; 256])),
         ("warnings", many(64)),
         ("warnings", reason(500)),
         (
@@ -168,6 +170,15 @@ fn what_is_wrong_with_facts_and_warnings_is_named() {
             "warnings",
             json!([{"check": "a", "reason": "x", "waived": "yes"}]),
             "[0]: ",
+        ),
+        ("checked_again", json!("xid"), "invalid type: string"),
+        ("checked_again", json!([7]), "invalid type: integer"),
+        ("checked_again", json!(["Xid"]), name),
+        ("checked_again", json!([""]), name),
+        (
+            "checked_again",
+            json!(vec!["a"; 257]),
+            "257 entries: at most 256 are read",
         ),
     ] {
         let body = json!({"stage": "verify", "phase": "done", field: value});
@@ -239,6 +250,14 @@ fn the_warnings_of_a_stage_stay_until_it_ends_again_or_another_system_is_install
         ),
         (ends("driver", "done", &[]), "network: time"),
         (json!({"stage": "network", "phase": "done"}), ""),
+        (ends("storage", "done", &["wear"]), "storage: wear"),
+        (ends("network", "done", &["time", "site-rack"]), "network: time site-rack; storage: wear"),
+        // Made again in another stage: what it does not warn of now is over.
+        (
+            json!({"stage": "verify", "phase": "done", "checked_again": ["time", "wear", "xid"], "warnings": [warning("xid")]}),
+            "network: site-rack; verify: xid",
+        ),
+        (json!({"stage": "verify", "phase": "fail", "checked_again": ["site-rack"]}), ""),
         (ends("storage", "done", &["wear"]), "storage: wear"),
         (json!({"stage": "install", "phase": "start"}), ""),
     ]
