@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from support import MAC, NVIDIA_SMI, ONBOARD, Answers, Case
+from support import EVERY_STAGE, MAC, NVIDIA_SMI, ONBOARD, PROGRAM, Answers, Case
 
 BASELINE = {"driver": ["580.*"], "kernel": ["6.14.*"]}
 
@@ -159,6 +159,20 @@ class Acceptance(Case):
         self.box.run()
         self.assertEqual("as before", answers.log[-1][1]["detail"])
         self.assertIn("going on without judge.py", self.box.said())
+
+    def test_a_box_from_before_the_checks_walks_the_stages_of_a_newer_server(self):
+        """As where the server is upgraded between the installation of a box and its first start."""
+        program = self.folder / "gb10-onboard"
+        text = re.sub(r"(?m)^(checks|judge)\(\) \{[^\0]*?\}\"?; \}\n", "", PROGRAM.read_text())
+        program.write_text(text.replace("GB10_JUDGE=", "OF_ANOTHER_NAME="))
+        program.chmod(0o755)
+        self.assertNotRegex(program.read_text(), r"(?m)^(checks|judge)\(\)|GB10_JUDGE=")
+        self.set_up(program=program)
+        self.payload("gpu-check.tar", b"an image", "/opt/gb10/images/gpu-check.tar")
+        self.box.run()
+        self.assertEqual(EVERY_STAGE, self.in_short())
+        self.told("network", "done", "\nnot checked: the gb10-onboard of this box is from before the checks")
+        self.told("verify", "done", "GPU container (site/gpu-check:7): GPU 0: NVIDIA GB10")
 
     def test_no_box_passes_for_want_of_a_baseline_that_is_there(self):
         self.set_up()

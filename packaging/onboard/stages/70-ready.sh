@@ -27,4 +27,4 @@ if command -v systemctl >/dev/null; then
         | awk '{ printf "%s%s", sep, $1; sep = " " } END { if (NR == 0) printf "none" }')"
 fi
 echo "$(uname -n) is ready, ${uptime%.*} s after its boot; $stamps stages before this one$failed"
-[ ! -e "$GB10_JUDGE" ] || python3 -I "$GB10_JUDGE" --summary
+[ ! -e "${GB10_JUDGE:-}" ] || python3 -I "$GB10_JUDGE" --summary
