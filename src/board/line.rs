@@ -11,12 +11,52 @@ use crate::device::history::Rfc3339;
 use crate::device::mac::MacAddr;
 use crate::device::view::{Row, Standing, Trouble};
 
-/// Longest text of each cell, in bytes of HTML.
-const CELL_BYTES: usize = 48;
+/// How long the texts of a row may be, in bytes of HTML.
+pub struct Cut {
+    name: usize,
+    role: usize,
+    troubles: usize,
+    detail: usize,
+    /// Of a box that somebody may have to look after.
+    detail_of_trouble: usize,
+    other: usize,
+}
 
-/// The same of a detail: more of it where somebody may have to act on it.
-const DETAIL_BYTES: usize = 28;
-const DETAIL_OF_TROUBLE_BYTES: usize = 80;
+/// From how a row is as a rule, to one of which 254 fit into a page whatever the boxes say.
+pub const CUTS: [Cut; 4] = [
+    Cut {
+        name: 48,
+        role: 48,
+        troubles: 200,
+        detail: 28,
+        detail_of_trouble: 80,
+        other: 48,
+    },
+    Cut {
+        name: 26,
+        role: 16,
+        troubles: 60,
+        detail: 12,
+        detail_of_trouble: 24,
+        other: 26,
+    },
+    Cut {
+        name: 26,
+        role: 8,
+        troubles: 24,
+        detail: 8,
+        detail_of_trouble: 16,
+        other: 20,
+    },
+    Cut {
+        name: 16,
+        role: 0,
+        troubles: 16,
+        detail: 0,
+        detail_of_trouble: 0,
+        other: 16,
+    },
+];
 
 /// What stands in the row of a box.
 #[derive(Serialize)]
@@ -42,31 +82,31 @@ pub struct Line {
 
 impl Line {
     /// The line of a row, with times as they are told on that day.
-    pub fn of(row: &Row, role: Option<&str>, today: Date) -> Self {
+    pub fn of(row: &Row, role: Option<&str>, today: Date, cut: &Cut) -> Self {
         let detail = row.detail.as_deref().unwrap_or_default();
         let behind = detail.split_once('%').filter(|_| row.percent.is_some());
         let detail = behind.map_or(detail, |(_, rest)| rest.trim_start_matches([',', ' ']));
         let room = match row.standing {
-            Standing::Failed | Standing::Stalled => DETAIL_OF_TROUBLE_BYTES,
-            Standing::OnItsWay | Standing::Ready => DETAIL_BYTES,
+            Standing::Failed | Standing::Stalled => cut.detail_of_trouble,
+            Standing::OnItsWay | Standing::Ready => cut.detail,
         };
-        let cell = |text: &str| fitting(text, CELL_BYTES);
+        let other = |text: &str| fitting(text, cut.other);
         let name = row.hostname.clone();
         Self {
             link: link(row.mac),
             class: class(row.standing),
             mac: name.is_some().then_some(row.mac),
-            name: cell(&name.unwrap_or_else(|| row.mac.to_string())),
-            ip: row.ip.map(|ip| ip.to_string()).unwrap_or_default(),
-            role: cell(role.unwrap_or_default()),
+            name: fitting(&name.unwrap_or_else(|| row.mac.to_string()), cut.name),
+            ip: other(&row.ip.map(|ip| ip.to_string()).unwrap_or_default()),
+            role: fitting(role.unwrap_or_default(), cut.role),
             standing: words(row.standing),
-            troubles: troubles(row),
-            stands: cell(&row.stands()),
+            troubles: fitting(&troubles(row), cut.troubles),
+            stands: other(&row.stands()),
             percent: row.percent,
             detail: fitting(detail, room),
             since: time(row.since, today),
             heard: time(row.heard, today),
-            served: cell(&served(row)),
+            served: other(&served(row)),
         }
     }
 }
@@ -150,8 +190,12 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-/// As much of a text as fits into so many bytes, however much longer HTML makes it.
+/// As much of a text as fits into so many bytes, however much longer HTML makes it; without any room
+/// nothing, not even that something is missing.
 fn fitting(text: &str, room: usize) -> String {
+    if room == 0 {
+        return String::new();
+    }
     let mut bytes = 0;
     let end = text.char_indices().find(|(_, c)| {
         bytes += match c {

@@ -7,7 +7,8 @@
 //! | [`pages`] | the templates |
 //!
 //! What is said of a box is its [`Row`] and its [`Story`](crate::device::story::Story). A row is
-//! rendered once for everybody, when it changes: pages and events are put together from those texts.
+//! rendered once for everybody, when it changes: pages and events are put together from those texts,
+//! but for a page that would become too long.
 
 mod line;
 mod pages;
@@ -26,10 +27,15 @@ use serde::Serialize;
 use crate::device::history::Rfc3339;
 use crate::device::mac::MacAddr;
 use crate::device::view::{Row, Totals};
+use line::{CUTS, Cut};
 pub use pages::Pages;
 
 /// Boxes whose end is remembered. Who missed more is sent the whole board.
 const GONE: usize = 1024;
+
+/// Longest rows of a page together, in bytes, so that it has less than 60 KB: with more, their texts
+/// are cut shorter.
+const ROWS_BYTES: usize = 57_500;
 
 /// What is to be told above the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -190,8 +196,25 @@ impl Board {
     pub fn page(&self, pages: &Pages, now: Timestamp) -> Result<String, minijinja::Error> {
         let mut rows: Vec<&Shown> = self.rows().collect();
         rows.sort_by_cached_key(|shown| shown.row.order());
-        let rows = rows.iter().map(|shown| shown.html.as_str()).collect();
-        pages.board(self, rows, now)
+        let mut html: String = rows.iter().map(|shown| shown.html.as_str()).collect();
+        // Of more boxes than a LAN has the page is as long as it gets.
+        for cut in &CUTS[1..] {
+            if html.len() <= ROWS_BYTES {
+                break;
+            }
+            html = self.rows_cut(pages, &rows, cut)?;
+        }
+        pages.board(self, html, now)
+    }
+
+    fn rows_cut(
+        &self,
+        pages: &Pages,
+        rows: &[&Shown],
+        cut: &Cut,
+    ) -> Result<String, minijinja::Error> {
+        let row = |shown: &&Shown| pages.row_cut(&shown.row, shown.role.as_deref(), self.day, cut);
+        rows.iter().map(row).collect()
     }
 
     /// What is new since a mark, as an event, and the mark that it leads to; none where nothing is.

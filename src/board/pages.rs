@@ -7,7 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-use super::line::{self, Line};
+use super::line::{self, CUTS, Cut, Line};
 use super::{Board, Mark, VERSION};
 use crate::device::facts::{Drift, Facts};
 use crate::device::history::Rfc3339;
@@ -36,8 +36,19 @@ impl Pages {
 
     /// The row of a box, with times as they are told on that day.
     pub fn row(&self, row: &Row, role: Option<&str>, today: Date) -> Result<String, Error> {
+        self.row_cut(row, role, today, &CUTS[0])
+    }
+
+    /// The same with shorter texts.
+    pub(super) fn row_cut(
+        &self,
+        row: &Row,
+        role: Option<&str>,
+        today: Date,
+        cut: &Cut,
+    ) -> Result<String, Error> {
         let template = self.0.get_template("row.html")?;
-        template.render(Serde(Line::of(row, role, today)))
+        template.render(Serde(Line::of(row, role, today, cut)))
     }
 
     /// The page of all boxes; `rows` are rendered already.

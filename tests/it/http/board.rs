@@ -203,6 +203,85 @@ fn the_page_of_254_busy_boxes_is_under_60_kb() {
 }
 
 #[test]
+fn a_rack_of_which_every_box_failed_still_says_why() {
+    let now = jiff::Timestamp::now().to_string();
+    let detail = "no link (operstate down): is the cable in, and the switch port up? ".repeat(20);
+    let page = failed_rack("worker", &detail, None, |record| {
+        record.remove("seed");
+        record.remove("warnings");
+        record.insert("last_heartbeat".to_owned(), json!(now));
+        record["stages"][0]["timestamp"] = json!(now);
+    });
+    assert_eq!(page.matches("no link (operstate").count(), 254);
+    assert!(page.len() < 60_000, "{}", page.len());
+}
+
+/// Whatever boxes and operators say: each text as long as it can be, also by what HTML makes of it.
+#[test]
+fn no_page_of_254_boxes_is_over_60_kb() {
+    let long = format!("gb10-{}", "x".repeat(58));
+    for (what, role, detail, hostname) in [
+        ("much is wrong", "worker", "no link ".repeat(200), None),
+        (
+            "what HTML makes long",
+            &*"'/".repeat(200),
+            "\"'<&>".repeat(800),
+            Some(&*long),
+        ),
+        (
+            "long characters",
+            &*"🦀€".repeat(100),
+            "€".repeat(1300),
+            Some(&*long),
+        ),
+    ] {
+        let page = failed_rack(role, &detail, hostname, |_| {});
+        let bytes = page.len();
+        figure(&format!("{bytes} bytes: {what}"));
+        assert!(bytes < 60_000, "{bytes}: {what}");
+    }
+}
+
+/// The page of a rack of which every box failed in a stage with a long name, on another day, after it
+/// fetched its seed again and got the fallback, and with a warning; each record changed by `change`.
+fn failed_rack(
+    role: &str,
+    detail: &str,
+    hostname: Option<&str>,
+    change: impl Fn(&mut serde_json::Map<String, Value>),
+) -> String {
+    let day = "2026-01-01T10:00:00Z";
+    let (mut records, mut devices) = (serde_json::Map::new(), serde_json::Map::new());
+    for n in 0..254 {
+        let own = format!("gb10-pxe-{}", mac(n).replace(':', "-"));
+        let record = json!({
+            "mac": mac(n), "ip": format!("10.88.0.{n}"), "hostname": hostname.unwrap_or(&own),
+            "current_stage": "container_runtime", "last_heartbeat": day,
+            "seed": {"count": 9_999_999, "reinstalls": 7, "reinstalling": true, "last":
+                {"timestamp": "2026-01-02T10:00:00Z", "ip": "10.88.0.9", "template": "fallback", "mac_source": "arp"}},
+            "warnings": {"network": [{"check": "nic-driver", "reason": "slow"}]},
+            "stages": [{"stage": "container_runtime", "phase": "fail", "detail": detail, "timestamp": day}],
+        });
+        let Value::Object(mut record) = record else {
+            unreachable!()
+        };
+        change(&mut record);
+        records.insert(mac(n), record.into());
+        devices.insert(mac(n), json!({"role": role}));
+    }
+    let service = Start::fresh()
+        .stage("state/clients.json", &Value::from(records).to_string())
+        .stage("devices.json", &Value::from(devices).to_string())
+        .service();
+    let page = service.get("/").text().to_owned();
+    assert_eq!(page.matches("<tr class=f>").count(), 254);
+    // All of it is a click away.
+    let story = service.get(&format!("/board/{}", mac(7)));
+    assert!(story.text().len() > detail.len());
+    page
+}
+
+#[test]
 fn those_that_need_somebody_stand_first_and_are_counted() {
     let at = "2026-01-01T00:00:01.000Z";
     let record = |mac: &str, name: &str, stage: &str, phase: &str, stalled: bool| {
