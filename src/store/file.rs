@@ -27,6 +27,9 @@ const ASIDE: &str = "clients.json.corrupt-";
 
 /// `clients.json` and its lock: the service's user writes, its group reads.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+
+/// What its owner may do with it, whatever the mode of the one before.
+const OWNERS: Mode = Mode::from_raw_mode(0o600);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o750);
 
 /// Written by the probe: a full file system refuses a block where it may still take a name.
@@ -273,8 +276,16 @@ impl StateFile {
         Ok(new)
     }
 
+    /// An empty one. Owner and mode are those that the file has, as an operator may have set them;
+    /// the service, which is not root, can give it no other owner than itself.
     fn create<'a>(&self, path: &'a Path) -> Result<NewVersion<'a>, StoreError> {
-        Ok(NewVersion::create(CWD, path, self.owner()?, FILE_MODE)?)
+        let (mut owner, mut mode) = (self.owner()?, FILE_MODE);
+        if let Ok(old) = rustix::fs::stat(path) {
+            let of_file = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+            owner = owner.map(|_| of_file);
+            mode = Mode::from_raw_mode(old.st_mode & 0o777).union(OWNERS);
+        }
+        Ok(NewVersion::create(CWD, path, owner, mode)?)
     }
 
     /// Whether a new version of `bytes` bytes could be written now: takes the space for it, and

@@ -165,6 +165,34 @@ fn the_file_keeps_its_owner_and_mode() {
         assert_eq!((file.uid(), file.gid()), (4321, 4321), "{name}");
         assert_eq!(file.permissions().mode() & 0o777, 0o640, "{name}");
     }
+
+    // What an operator set is kept, by commands and by the service alike; but for what would make a
+    // program of it, or lock its owner out.
+    let file = data.join("state/clients.json");
+    let looks = || {
+        let file = std::fs::metadata(&file).unwrap();
+        let mode = file.permissions().mode() & 0o7777;
+        (file.uid(), file.gid(), mode)
+    };
+    for (set, kept) in [
+        (0o600, 0o600),
+        (0o664, 0o664),
+        (0o2604, 0o604),
+        (0o040, 0o640),
+    ] {
+        std::os::unix::fs::chown(&file, Some(4321), Some(4322)).unwrap();
+        let mode = std::fs::Permissions::from_mode(set);
+        std::fs::set_permissions(&file, mode).unwrap();
+        assert_eq!(run(data, &["arm", &mac(1), &mac(2)]).0, Some(0));
+        assert_eq!(looks(), (4321, 4322, kept));
+        assert_eq!(run(data, &["forget", &mac(2)]).0, Some(0));
+        assert_eq!(looks(), (4321, 4322, kept));
+        let service = Start::on(data).service();
+        assert_eq!(service.heartbeat(&mac(1), "network", "done").status, 200);
+        assert_eq!(looks(), (4321, 4322, kept));
+        drop(service);
+        assert_eq!(run(data, &["disarm", &mac(1)]).0, Some(0));
+    }
 }
 
 #[test]
