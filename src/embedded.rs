@@ -46,6 +46,7 @@ macro_rules! onboarding_files {
 const ONBOARDING_FILES: &[(&str, &str)] = onboarding_files![
     "README.md",
     "checks.py",
+    "fabric.py",
     "facts.py",
     "gb10-onboard",
     "gb10-onboard-recheck.service",

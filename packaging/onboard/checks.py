@@ -3,6 +3,7 @@ of documentation is what it trips for. What cannot be known is NotJudged, and pa
 """
 import fnmatch, json, os, re, time
 import facts
+from fabric import FabricFailed, figures_of_before, figures_with_pair, in_words
 from facts import ROOT, STATE, SYS, read, run
 from load import LoadFailed, figures, measure, programs_on_the_gpu
 from wanted import LOAD, expected
@@ -292,3 +293,23 @@ for stage, name, source, part in (
 ):
     check(stage, "fail")(one(name, source, part))
 
+# --- the fabric: last, as it waits for the other box
+
+@check("verify", "fail")
+def fabric():
+    """the slower way between this box and its pair is below `fabric_gbps`, or could not be measured"""
+    commands, floor = [expected("fabric_serve"), expected("fabric_measure")], expected("fabric_gbps")
+    if None in commands:
+        raise NotJudged("no command is given")
+    try:
+        if os.environ.get("GB10_RECHECK"):  # the pair may be at work
+            found = known_or_not(figures_of_before(), "nothing was measured before")
+        else:
+            found = figures_with_pair(commands, expected("fabric_port"), expected("fabric_seconds"), floor)
+    except FabricFailed as why:
+        return str(why)
+    pair, *figures = known_or_not(found, "devices.json names no pair")
+    if any(isinstance(figure, str) for figure in figures):
+        return in_words(pair, *figures)
+    if floor is not None and min(figures) < floor:
+        return f"{in_words(pair, *figures)}, expected at least {floor}: look at the cable, and at the cages of both"

@@ -20,7 +20,7 @@ THINGS = 64  # the most of a list
 COMMAND_SECONDS = float(os.environ.get("GB10_COMMAND_SECONDS", 10))
 COMMAND_BYTES = 1 << 20  # the most that is read of what a command says
 # What is left out first where there is too much.
-LEAST_NEEDED = "fwupd failed_units cmdline load connectx nvme nics".split()
+LEAST_NEEDED = "fwupd failed_units cmdline load fabric connectx nvme nics".split()
 
 REALTEK_RTL8127, MELLANOX, NVIDIA = ("0x10ec", "0x8127"), "0x15b3", "0x10de"
 # The bits of clocks_event_reasons.active.
@@ -236,6 +236,10 @@ def load():
     """What the last load showed: see checks.py."""
     return read_json(read(STATE / "load.json"))
 
+def fabric():
+    """What was measured between this box and its pair: see fabric.py."""
+    return read_json(read(STATE / "fabric.json"))
+
 # --- The document
 
 def known(value, most=TEXT):
@@ -252,7 +256,8 @@ def known(value, most=TEXT):
 def facts():
     whole = known(dict(
         **firmware(), **system(), **software(), nics=nics(), connectx=connectx(), nvme=nvme(), memory_gib=memory_gib(),
-        gpu=gpu(), load=load(), time_synchronized=time_synchronized(), failed_units=failed_units(), fwupd=fwupd()))
+        gpu=gpu(), load=load(), fabric=fabric(), time_synchronized=time_synchronized(), failed_units=failed_units(),
+        fwupd=fwupd()))
     # That no unit has failed is known; of the rest an empty one says nothing.
     return {name: value for name, value in whole.items() if value not in ({}, []) or name == "failed_units"}
 

@@ -72,4 +72,5 @@ def programs_on_the_gpu():
 
 def progress(text):
     if "GB10_ONBOARD" in os.environ:
-        subprocess.run([os.environ["GB10_ONBOARD"], "--progress", text], check=False)
+        # With the journal, which is descriptor 3.
+        subprocess.run([os.environ["GB10_ONBOARD"], "--progress", text], check=False, close_fds=False)

@@ -20,9 +20,15 @@ EXPECT = {
     "load_seconds": ("number", 60, "how long it takes; it gets this as `GB10_LOAD_SECONDS`"),
     "clock_mhz": ("number", 1000, "least clock of the GPU under load"),
     "watts": ("number", None, "least power of the GPU under load"),
+    "fabric_serve": ("text", None, "shell command that serves while the pair of the box measures"),
+    "fabric_measure": ("text", None, "shell command that measures the way to `GB10_PEER`; the last number is Gb/s"),
+    "fabric_gbps": ("number", None, "least speed between the box and its pair, in the slower direction"),
+    "fabric_seconds": ("number", 600, "how long the box waits for its pair"),
+    "fabric_port": ("port", 8089, "TCP port by which the two meet, on the provisioning LAN"),
 }
 KINDS = {
     "number": ("a whole number", lambda value: type(value) is int and 0 <= value < 10**15),
+    "port": ("a port, from 1 to 65535", lambda value: type(value) is int and 0 < value < 65536),
     "text": ("a text of 1 to 1000 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 1000),
     "texts": ("a list of 1 to 64 texts", lambda value: is_list(value, "text")),
     "numbers": ("a list of 1 to 64 whole numbers", lambda value: is_list(value, "number")),
@@ -63,3 +69,6 @@ def try_choices(checks):
         words, is_right = KINDS[EXPECT[name][0]]
         if not is_right(value):
             raise Wrong(f"expect.{name} must be {words}")
+    given = [name for name in ("fabric_serve", "fabric_measure") if expected(name)]
+    if len(given) == 1:
+        raise Wrong(f"expect.{given[0]} stands there alone: fabric_serve and fabric_measure need one another")

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{ApiError, App};
 use crate::device::heartbeat::Sender;
-use crate::device::mac::{MacAddr, MacSource};
+use crate::device::mac::{MacAddr, MacSource, claimed};
 use crate::message_id;
 use crate::net::Connection;
 use crate::site::Devices;
@@ -15,6 +15,16 @@ use crate::site::Devices;
 /// A MAC that a request names, or `None` where it names none; and where it would name one.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim(pub Option<MacAddr>, pub MacSource);
+
+/// The MAC that a query names.
+pub fn claim_in_query(query: &str) -> Result<Claim, ApiError> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let mac = match pairs.find(|(key, value)| key == "mac" && !value.is_empty()) {
+        Some((_, value)) => claimed(&value)?,
+        None => None,
+    };
+    Ok(Claim(mac, MacSource::Query))
+}
 
 /// A device, where it could be found out, and who said so.
 #[derive(Debug, Clone, Copy)]

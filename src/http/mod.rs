@@ -14,6 +14,7 @@ mod held;
 mod identity;
 mod logs;
 mod metrics;
+mod pair;
 pub mod public_url;
 mod seed;
 mod webhook;
@@ -115,6 +116,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/boot/{mac}/grub.cfg", get(boot::decision))
         .route("/boot/{mac}/image.cfg", get(boot::image))
         .route("/onboard/baseline.json", get(baseline::baseline))
+        .route("/onboard/pair.json", get(pair::pair))
         .route("/onboard/{*path}", get(files::onboarding))
         .route("/bootaa64.efi", get(files::loader))
         .route("/grubaa64.efi", get(files::loader))

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::identity::{Claim, Identity, identify, is_the_box, vouch};
+use super::identity::{Claim, Identity, claim_in_query, identify, is_the_box, vouch};
 use super::public_url::provision_url;
 use super::{ApiError, App};
 use crate::device::boot::SeedAccess;
@@ -82,15 +82,6 @@ pub async fn glued_to_query(
         headers,
     };
     serve(&app, request, file, claim_in_query(query)?).await
-}
-
-fn claim_in_query(query: &str) -> Result<Claim, ApiError> {
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let mac = match pairs.find(|(key, value)| key == "mac" && !value.is_empty()) {
-        Some((_, value)) => claimed(&value)?,
-        None => None,
-    };
-    Ok(Claim(mac, MacSource::Query))
 }
 
 /// How a file was asked for, besides its name and its device's.

@@ -37,6 +37,7 @@ const CHECKS: &[&str] = &[
     "baseline-nvme",
     "baseline-os",
     "baseline-dgx",
+    "fabric",
 ];
 
 /// What the names of a site's own checks begin with, and the most characters that follow.
@@ -57,7 +58,15 @@ const EXPECT: &[(&str, Kind)] = &[
     ("load_seconds", Kind::Number),
     ("clock_mhz", Kind::Number),
     ("watts", Kind::Number),
+    (FABRIC[0], Kind::Text),
+    (FABRIC[1], Kind::Text),
+    ("fabric_gbps", Kind::Number),
+    ("fabric_seconds", Kind::Number),
+    ("fabric_port", Kind::Port),
 ];
+
+/// The commands that measure a fabric, each of no use without the other.
+const FABRIC: [&str; 2] = ["fabric_serve", "fabric_measure"];
 
 /// Most characters of a text.
 const TEXT: usize = 1000;
@@ -68,6 +77,7 @@ const ITEMS: usize = 64;
 #[derive(Clone, Copy)]
 enum Kind {
     Number,
+    Port,
     Text,
     Texts,
     Numbers,
@@ -78,6 +88,7 @@ impl Kind {
     fn words(self) -> &'static str {
         match self {
             Self::Number => "a whole number",
+            Self::Port => "a port, from 1 to 65535",
             Self::Text => "a text of 1 to 1000 characters",
             Self::Texts => "a list of 1 to 64 texts",
             Self::Numbers => "a list of 1 to 64 whole numbers",
@@ -93,6 +104,7 @@ impl Kind {
         };
         match self {
             Self::Number => value.kind() == "a number" && is_whole(&text, 0),
+            Self::Port => Self::Number.is_of(value) && text.parse().is_ok_and(|port: u16| port > 0),
             Self::Text => value.kind() == "a string" && (1..=TEXT).contains(&text.chars().count()),
             Self::Texts => all(Self::Text),
             Self::Numbers => all(Self::Number),
@@ -129,6 +141,13 @@ pub(super) fn faults(manifest: &Node) -> Vec<Fault> {
             }
             Some(_) => {}
         }
+    }
+    let expects = |name: &str| manifest.members("expect").find(|(it, _)| *it == name);
+    if let [Some((name, value)), None] | [None, Some((name, value))] = FABRIC.map(expects) {
+        let why = format!(
+            "expect.{name} stands there alone: fabric_serve and fabric_measure need one another"
+        );
+        faults.push(at(value.line, why));
     }
     faults
 }

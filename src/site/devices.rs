@@ -20,6 +20,8 @@ pub struct Devices {
     known: BTreeMap<MacAddr, KnownDevice>,
     /// Every MAC of a box to the one that its record has.
     primary: HashMap<MacAddr, MacAddr>,
+    /// Of boxes that are cabled to one another, each to the other, by the MACs of their records.
+    pairs: BTreeMap<MacAddr, MacAddr>,
 }
 
 /// The content of `devices.json`, one MAC twice included.
@@ -36,6 +38,9 @@ pub struct KnownDevice {
     /// The other MACs of the same box: a GB10 has six or so.
     #[serde(default)]
     pub macs: Vec<MacAddr>,
+    /// Any MAC of the box that the cable between their ConnectX ports leads to. One of the two may
+    /// name the other, or both.
+    pub pair: Option<MacAddr>,
     /// When it is installed; without a word of its own, as the settings say.
     pub install: Option<Policy>,
     /// What it is for, in the site's words.
@@ -84,6 +89,16 @@ impl Devices {
         self.known.get(&mac).map_or(&[], |known| &known.macs)
     }
 
+    /// The MAC of the box that the one on record under this MAC is paired with.
+    pub fn pair(&self, mac: MacAddr) -> Option<MacAddr> {
+        self.pairs.get(&mac).copied()
+    }
+
+    /// Whether nothing is known of any device.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// What is known of the device on record under this MAC.
     pub fn get(&self, mac: MacAddr) -> Option<&KnownDevice> {
         self.known.get(&mac)
@@ -113,8 +128,53 @@ impl Parse for Devices {
                 }
             }
         }
-        Ok(Self { known, primary })
+        let mut devices = Self {
+            known,
+            primary,
+            pairs: BTreeMap::new(),
+        };
+        devices.pairs = devices
+            .find_pairs()
+            .map_err(|(mac, reason)| (place_of_pair(&lines, mac), reason))?;
+        Ok(devices)
     }
+}
+
+impl Devices {
+    /// Who is paired with whom. Where a box were paired with itself or with two others: the device
+    /// that names it so, and what is wrong.
+    fn find_pairs(&self) -> Result<BTreeMap<MacAddr, MacAddr>, (MacAddr, String)> {
+        let mut pairs = BTreeMap::new();
+        for (&mac, device) in &self.known {
+            let Some(other) = device.pair.map(|pair| self.primary(pair)) else {
+                continue;
+            };
+            if other == mac {
+                return Err((mac, format!("{mac} is paired with itself")));
+            }
+            for (one, other) in [(mac, other), (other, mac)] {
+                let before = pairs.insert(one, other);
+                if let Some(before) = before.filter(|before| *before != other) {
+                    let reason = format!("{one} is paired with two boxes, {before} and {other}");
+                    return Err((mac, reason));
+                }
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+/// Where a device names the box that it is paired with: the first such line of its entry.
+fn place_of_pair(lines: &[&str], mac: MacAddr) -> Option<Place> {
+    let is_key = |line: &&str| {
+        let parts: Vec<_> = line.split('"').collect();
+        let mut pairs = parts.windows(2);
+        pairs.any(|two| two[0].parse() == Ok(mac) && two[1].trim_start().starts_with(':'))
+    };
+    let entry = lines.iter().position(is_key)?;
+    let within = &lines[entry..];
+    let line = within.iter().position(|line| line.contains("\"pair\""));
+    Some(Place::from(entry + line.unwrap_or_default() + 1))
 }
 
 /// Whether a MAC stands in a line, in whatever spelling.

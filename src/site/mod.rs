@@ -65,6 +65,16 @@ impl SiteFiles {
         self.devices.current()
     }
 
+    /// The same for a box that asks which one it is paired with. An error where there is a
+    /// `devices.json` of which no good version was ever read: nobody knows.
+    pub fn devices_for_pairs(&self) -> Result<Arc<Devices>, Fault> {
+        let current = self.devices.current();
+        match current.fault {
+            Some(fault) if current.value.is_empty() => Err(fault),
+            _ => Ok(current.value),
+        }
+    }
+
     /// Which versions boxes may have, to show who has others: any, as long as `baseline.json` cannot
     /// be read.
     pub fn baseline(&self) -> Arc<Baseline> {

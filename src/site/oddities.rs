@@ -16,8 +16,8 @@ const KEY_TYPES: [&str; 3] = ["ssh-", "ecdsa-", "sk-"];
 /// What begins every public key, in base64: the length of its type.
 const KEY_BEGINS: &str = "AAAA";
 
-/// Devices that could be mistaken for one another, ports that have a record beside their box's, and
-/// keys that let nobody in. `is_on_record` tells of a MAC whether it has a record.
+/// Devices that could be mistaken for one another, ports that have a record beside their box's, pairs
+/// of which nobody heard, and keys that let nobody in. `is_on_record` tells of a MAC whether it has a record.
 pub fn oddities(
     site: &Site,
     devices: &Devices,
@@ -37,6 +37,14 @@ pub fn oddities(
         for port in ports.filter(|port| is_on_record(**port)) {
             let reason = format!(
                 "{port} is a port of {mac}, and has a record of its own from before: gb10-provision-api forget {port}"
+            );
+            faults.push(Fault::new(DEVICES_FILE, reason));
+        }
+        let pair = device.pair.map(|pair| devices.primary(pair));
+        let is_unknown = |pair: &MacAddr| devices.get(*pair).is_none() && !is_on_record(*pair);
+        if let Some(pair) = pair.filter(is_unknown) {
+            let reason = format!(
+                "{pair} is the pair of {mac}, and neither has an entry here nor is on record"
             );
             faults.push(Fault::new(DEVICES_FILE, reason));
         }

@@ -132,12 +132,13 @@ class Server:
         shutil.copytree(ONBOARD, self.data / "onboard")
         self.start()
 
-    def start(self):
-        environment = dict(
-            os.environ, DATA_PATH=str(self.data), LISTEN=f"{self.host}:{self.port}", ARP_TABLE="/dev/null", LOG="info"
-        )
+    def start(self, under=(), **variables):
+        environment = {
+            **os.environ, "DATA_PATH": str(self.data), "LISTEN": f"{self.host}:{self.port}", "ARP_TABLE": "/dev/null",
+            "LOG": "info", **variables,
+        }  # fmt: skip
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([SERVER], stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen([*under, SERVER], stdout=log, stderr=log, env=environment)
         eventually(self.is_healthy, "the server")
 
     def is_healthy(self):

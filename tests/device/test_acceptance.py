@@ -139,8 +139,7 @@ class Acceptance(Case):
 
     def files(self):
         """The onboarding files, with a manifest of what is judged last, and that with a warning."""
-        names = "judge.py checks.py facts.py load.py wanted.py gb10-onboard-recheck.service gb10-onboard-recheck.timer"
-        files = {name: (ONBOARD / name).read_text() for name in names.split()}
+        files = {file.name: file.read_text() for file in [*ONBOARD.glob("*.py"), *ONBOARD.glob("gb10-onboard-*")]}
         for name in ("stages/60-verify.sh", "stages/70-ready.sh"):
             files[name] = (ONBOARD / name).read_text()
         files["stages/60-verify.sh"] = files["stages/60-verify.sh"].replace("$(checks)", '$(GB10_RECHECK="network verify" checks)')

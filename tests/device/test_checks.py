@@ -103,7 +103,7 @@ def listed(kind):
 
 
 CHECKS = listed("check")
-BY_SCRIPT = {"gpu-container"}  # test_gpu_container… have its mutations
+BY_SCRIPT = {"gpu-container", "fabric"}  # test_gpu_container… and test_fabric.py have their mutations
 
 
 class Checks(Case):

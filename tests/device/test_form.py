@@ -47,7 +47,7 @@ class Form(Case):
         self.assertEqual("#!/usr/bin/python3 -I", PROGRAM.read_text().splitlines()[0])
 
     def test_what_is_fetched_is_there(self):
-        listed = re.search(r'JUDGES = "([^"]+)"', PROGRAM.read_text())[1].split()
+        listed = ast.literal_eval(re.search(r"JUDGES = (\([^)]+\))", PROGRAM.read_text())[1]).split()
         there = [file.name for file in MODULES] + [file.name for file in ONBOARD.glob("gb10-onboard-*")]
         self.assertEqual(sorted(there), sorted(listed))
 

@@ -54,6 +54,7 @@ mod http {
     mod logs;
     mod manners;
     mod metrics;
+    mod pair;
     mod served;
     mod webhook;
 }

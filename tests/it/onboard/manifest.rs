@@ -634,6 +634,14 @@ fn check_finds_each_fault_by_line_and_a_device_refuses_it_too() {
         &wish(r#""expect": {"clock_mhz": "1800"}"#),
         ":3: expect.clock_mhz must be a whole number",
     );
+    unfit(
+        &wish("\"expect\": {\n\"fabric_gbps\": 180,\n\"fabric_serve\": \"ib_write_bw\"}"),
+        ":5: expect.fabric_serve stands there alone: fabric_serve and fabric_measure need one another",
+    );
+    unfit(
+        &wish(r#""expect": {"fabric_port": 65536}"#),
+        ":3: expect.fabric_port must be a port, from 1 to 65535",
+    );
     // Payloads.
     refused(
         &path("\"payload/../payload/a\""),

@@ -255,7 +255,7 @@ fn check(data: &Path) -> (Option<i32>, String, String) {
 /// A file's faulty text, where the fault is, and what is said of it.
 type Faulty = (&'static str, &'static str, &'static str);
 
-const FAULTY_DEVICES: [Faulty; 16] = [
+const FAULTY_DEVICES: [Faulty; 23] = [
     ("{\n  \"3c:6d:66:0a:1b:2c\": {\n", "devices.json:3:", "EOF"),
     ("", "devices.json:1:", "EOF"),
     ("[]\n", "devices.json:1:", "expected a map"),
@@ -320,6 +320,45 @@ const FAULTY_DEVICES: [Faulty; 16] = [
         "{\"3c:6d:66:0a:1b:2c\": {\n  \"hostname\": \"sp\u{e4}rk\"}}",
         "devices.json:2:",
         "is no host name",
+    ),
+    // Pairs.
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"pair\": \"the other\"}}",
+        "devices.json:2:",
+        "\"the other\" is not a MAC address",
+    ),
+    (
+        "{\"3c:6d:66:0a:1b:2c\": {\n  \"pairs\": \"3c:6d:66:00:00:01\"}}",
+        "devices.json:2:",
+        "unknown field `pairs`",
+    ),
+    (
+        "{\n  \"3c:6d:66:0a:1b:2c\": {\n    \"pair\": \"3C-6D-66-0A-1B-2C\"\n  }\n}",
+        "devices.json:3:",
+        "3c:6d:66:0a:1b:2c is paired with itself",
+    ),
+    // By a port of its own.
+    (
+        "{\n  \"3c:6d:66:0a:1b:2c\": {\n    \"macs\": [\"3c:6d:66:0a:1b:2d\"],\n    \"pair\": \"3c:6d:66:0a:1b:2d\"\n  }\n}",
+        "devices.json:4:",
+        "3c:6d:66:0a:1b:2c is paired with itself",
+    ),
+    // Two name a third one, each by another port of it.
+    (
+        "{\n  \"3c:6d:66:00:00:01\": {\"pair\": \"3c:6d:66:0a:1b:2c\"},\n  \"3c:6d:66:00:00:02\": {\"pair\": \"3c:6d:66:0a:1b:2d\"},\n  \"3c:6d:66:0a:1b:2c\": {\"macs\": [\"3c:6d:66:0a:1b:2d\"]}\n}",
+        "devices.json:3:",
+        "3c:6d:66:0a:1b:2c is paired with two boxes, 3c:6d:66:00:00:01 and 3c:6d:66:00:00:02",
+    ),
+    // One that is named names another one.
+    (
+        "{\n  \"3c:6d:66:00:00:01\": {\"pair\": \"3c:6d:66:00:00:02\"},\n  \"3c:6d:66:00:00:02\": {\n    \"pair\": \"3c:6d:66:00:00:03\"\n  }\n}",
+        "devices.json:4:",
+        "3c:6d:66:00:00:02 is paired with two boxes, 3c:6d:66:00:00:01 and 3c:6d:66:00:00:03",
+    ),
+    (
+        "{\n  \"3c:6d:66:00:00:03\": {\"pair\": \"3c:6d:66:00:00:01\"},\n  \"3c:6d:66:00:00:02\": {\"pair\": \"3c:6d:66:00:00:01\"},\n  \"3c:6d:66:00:00:01\": {}\n}",
+        "devices.json:2:",
+        "3c:6d:66:00:00:01 is paired with two boxes, 3c:6d:66:00:00:02 and 3c:6d:66:00:00:03",
     ),
 ];
 
