@@ -42,12 +42,14 @@ def judge(name, find):
     return "waived" if default == "fail" else "warned", reason
 
 def keep(results):
-    """Puts the results on record: for the summary, and for the report of the stage, where what has a reason is a
-    warning."""
+    """Puts the results on record: for the summary, and what was judged for the report of the stage, where what has a
+    reason is a warning."""
     replace(CHECKED, json.dumps({**read_json(read(CHECKED)), **results}))
     if "GB10_WARNINGS" in os.environ:
         with open(os.environ["GB10_WARNINGS"], "a") as file:
             for name, (result, reason) in results.items():
+                if result == "not judged":
+                    continue
                 warning = {"reason": reason} if result in ("warned", "waived") else {}
                 waived = {"waived": True} if result == "waived" else {}
                 print(json.dumps({"check": name, **warning, **waived}), file=file)

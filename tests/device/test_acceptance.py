@@ -254,6 +254,10 @@ class Acceptance(Case):
         self.box.pci("0007:01:00.0", "0x10ec", "0x8127", "0x020000", "r8169")
         self.box.run()
         self.assertEqual("network: nic-driver time-sync site-rack", self.warned())
+        # What cannot be judged again is as it was.
+        self.box.remove("bin/timedatectl")
+        self.run_again()
+        self.assertEqual("network: time-sync site-rack; verify: nic-driver", self.warned())
         self.box.command("timedatectl", "echo yes")
         self.run_again()
         # The one that is still so is of verify now; the site's own was not made again.
