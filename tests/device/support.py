@@ -44,7 +44,7 @@ EVERY_STAGE = (
 # It notes what it is asked, and knows no memory.total, as on a GB10. Clock, watts and throttle reasons are
 # those under load while $GB10_ROOT/under-load is there.
 NVIDIA_SMI = """
-echo "$*" >>"$GB10_ROOT/nvidia-smi.asked"
+trap 'echo "$*" >>"$GB10_ROOT/nvidia-smi.asked"' EXIT
 if [ -e "$GB10_ROOT/under-load" ]; then now='2418, 3003, 71.30, 68, 0x0'; else now='208, 3003, 4.11, 38, 0x1'; fi
 case $* in
     *memory*) echo '[N/A]' ;;
